@@ -2971,8 +2971,8 @@ lxi_status lxi_exported_file_at(const struct lxi_exported *exported,
 // Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_exported_free(struct lxi_exported *exported);
 
-// Removes the cached images that `options`, which may be NULL, name. `count` gets how many that are, `bytes` the
-// bytes of their files; they and `pruned` may be NULL.
+// Removes the cached images that `options`, which may be NULL, name, and layers of container images that were not used
+// as long. `count` gets how many images that are, `bytes` the bytes of all; they and `pruned` may be NULL.
 //
 // Owner: the caller, who frees the result with `lxi_pruned_free`. Threads: any. Errors: LXI_MALFORMED when the
 // catalog is damaged or the blobs are not there, LXI_BUSY, LXI_IO. What was removed before stays so.

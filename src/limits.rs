@@ -198,9 +198,13 @@ limits! {
     metadata_file = 32 * MIB, 256 * MIB;
     /// Images that a server keeps of its upstream because they were asked for, all of them together. Anybody may ask.
     cache = 100 * GIB, u64::MAX;
+    /// Layers of container images that a store keeps for images with the same layers, all of them together. Each counts as
+    /// 4 MiB at least.
+    layer_cache = 20 * GIB, 200 * GIB;
     /// One file of an image on its way from a server. The largest real disks are stored in 20 GB.
     download = 64 * GIB, u64::MAX;
-    /// A SquashFS that comes as a stream, which is kept in a temporary file while it is read. As `download`.
+    /// A SquashFS that comes as a stream, which is kept in a temporary file while it is read, and the layers of a container
+    /// image. As `download`.
     spool = 64 * GIB, u64::MAX;
     /// What a client may send to our server as an image. The largest real disks are stored in 20 GB.
     upload = 20 * GIB, u64::MAX;

@@ -22,6 +22,11 @@ use crate::limits::Limits;
 use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 
+/// Where a container image has its users.
+const PASSWD: &[u8] = b"etc/passwd";
+/// Where a container image has its groups.
+const GROUP: &[u8] = b"etc/group";
+
 /// How a container image becomes an instance image.
 ///
 /// ```
@@ -147,7 +152,8 @@ impl ContainerOptions {
 
 /// A container image whose layers were all read and checked: digests, DiffIDs, and the tree that they make.
 ///
-/// Writing it reads again the layers of which something is left, and checks their digests again.
+/// Writing it reads again the layers of which something is left. Those whose decoding is slow are kept decoded in unnamed
+/// files of the directory for temporary files, within the limit `spool`; the digests of the others are checked again.
 ///
 /// ```no_run
 /// use lxd_image::oci::{ContainerImage, ContainerOptions, Image, Layout};
@@ -218,13 +224,14 @@ impl<'s> ContainerImage<'s> {
         };
         let mut done = 0;
         let dynamic: Vec<&dyn Layer> = layers.iter().map(|layer| layer as &dyn Layer).collect();
-        let mut tree = LayerTree::read(&dynamic, time, &pass, &mut done)?;
+        let keep: &[&[u8]] = if options.system { &[] } else { &[PASSWD, GROUP] };
+        let mut tree = LayerTree::read(&dynamic, time, keep, &pass, &mut done)?;
         let runtime_config = if options.system {
             require_init(&mut tree)?;
             None
         } else {
-            let passwd = tree.small_file(b"etc/passwd", &dynamic, &pass)?.unwrap_or_default();
-            let group = tree.small_file(b"etc/group", &dynamic, &pass)?.unwrap_or_default();
+            let passwd = tree.small_file(PASSWD, &dynamic, &pass)?.unwrap_or_default();
+            let group = tree.small_file(GROUP, &dynamic, &pass)?.unwrap_or_default();
             let user = users::look_up(&config.config.user, &passwd, &group)?;
             Some(runtime_config(&config, &user, monitor)?)
         };
@@ -356,6 +363,10 @@ impl<'s> SourceLayer<'s> {
 impl Layer for SourceLayer<'_> {
     fn codec(&self) -> Codec {
         self.codec
+    }
+
+    fn size(&self) -> u64 {
+        self.descriptor.size
     }
 
     fn name(&self) -> String {

@@ -325,7 +325,7 @@ fn copy_unverified(
         }
     }
     restarting(&options.monitor, || {
-        remote.open_unverified(found, &options.monitor).and_then(|bytes| store.import(bytes, &import))
+        remote.open_unverified_from(found, store, &options.monitor).and_then(|bytes| store.import(bytes, &import))
     })
 }
 
@@ -538,7 +538,7 @@ impl Store {
         // It may be here from elsewhere, with the same bytes.
         let import = import.add_aliases_to_existing(true);
         let image = restarting(&options.monitor, || {
-            remote.open_unverified(found, &options.monitor).and_then(|bytes| self.import(bytes, &import))
+            remote.open_unverified_from(found, self, &options.monitor).and_then(|bytes| self.import(bytes, &import))
         })?;
         self.mark_used(&image.fingerprint)
     }

@@ -82,7 +82,7 @@ pub use http::{
 };
 pub use list_record::{AcceptedList, ListRecord};
 pub use mirror::{MirrorOptions, MirrorTarget, Mirrored, mirror};
-pub use oci::{OciCredentials, OciLogin, OciPushOptions, OciReference, OciRegistry, OciRepository};
+pub use oci::{OciCredentials, OciLogin, OciPushOptions, OciReference, OciRegistry, OciRepository, artifact_of};
 pub use refresh::{RemoteRefresh, open_source};
 pub use remote::Remote;
 pub use resolution::{Resolution, UnverifiedImage};

@@ -62,7 +62,8 @@ impl RemoteRefresh {
         Self { open: Box::new(open), store: None, monitor: Monitor::none(), fetched: Mutex::default() }
     }
 
-    /// The store that is refreshed: where the server has a delta from an image of it, only the delta is downloaded.
+    /// The store that is refreshed: where the server has a delta from an image of it, only the delta is downloaded, and of a
+    /// container image only the layers that it does not keep.
     #[must_use]
     pub fn deltas_from(mut self, store: &Store) -> Self {
         self.store = Some(store.clone());
@@ -104,7 +105,10 @@ impl RemoteRefresh {
             return Ok(Newest::new(image.fingerprint));
         }
         let (fingerprint, files) = restarting(&self.monitor, || {
-            let bytes = remote.open_unverified(found, &self.monitor)?;
+            let bytes = match &self.store {
+                Some(store) => remote.open_unverified_from(found, store, &self.monitor)?,
+                None => remote.open_unverified(found, &self.monitor)?,
+            };
             keep(&bytes, found.size, &self.monitor)
         })?;
         *self.fetched.lock().unwrap_or_else(PoisonError::into_inner) = Some((fingerprint, files));

@@ -115,6 +115,16 @@ pub trait Remote: Send + Sync {
         Err(image.refused("this remote has no downloads without a fingerprint"))
     }
 
+    /// As [`open_unverified`](Self::open_unverified), for an image that is imported into `store`: a remote may take from there
+    /// what images share, such as layers, and keep it there for the next one.
+    ///
+    /// # Errors
+    /// As `open_unverified`.
+    fn open_unverified_from(&self, image: &UnverifiedImage, store: &Store, monitor: &Monitor) -> Result<ImageSource> {
+        let _ = store;
+        self.open_unverified(image, monitor)
+    }
+
     /// Fingerprints that the lists here name and that [`list`](Self::list) leaves out because nobody can use the entry: such
     /// an image is not gone, so a mirror must not delete its copy. Digests of single files may be among them.
     ///

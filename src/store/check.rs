@@ -306,7 +306,7 @@ impl Store {
                         lost_parts.push(dead_at_once(&key, &id));
                     }
                 }
-                listed => problems.extend(self.unlisted(listed)?),
+                listed => problems.extend(self.unlisted(listed, options.repair)?),
             }
             Ok(())
         })?;
@@ -353,13 +353,20 @@ impl Store {
     }
 
     /// What is wrong with objects that no row names. Uploads and deletions in progress have notes,
-    /// and are not reported.
-    fn unlisted(&self, listed: Listed) -> Result<Vec<Problem>> {
+    /// and are not reported. With `repair`, layers without a note are marked as dead.
+    fn unlisted(&self, listed: Listed, repair: bool) -> Result<Vec<Problem>> {
         let upload = match listed {
             Listed::Stray(key) => return Ok(vec![Problem::of_strays(&key.to_string(), vec![key])]),
             Listed::UploadPart(id, key) => {
                 let is_named = self.is_named(&id, &key)?;
                 return Ok(if is_named { Vec::new() } else { vec![Problem::of_strays(&key.to_string(), vec![key])] });
+            }
+            // It is no damage: losing one costs a download, so nothing is lost with its note.
+            Listed::Layer { digest, key } => {
+                if repair {
+                    self.forget_layer(&digest, &key)?;
+                }
+                return Ok(Vec::new());
             }
             Listed::Upload(upload) => upload,
         };

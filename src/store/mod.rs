@@ -82,6 +82,7 @@ mod export;
 mod filter;
 mod image;
 mod import;
+mod layers;
 mod layout;
 mod list;
 mod lock;
@@ -129,6 +130,7 @@ pub use export::{ExportOptions, Exported};
 pub use filter::{Filter, NearMiss};
 pub use image::{Alias, AliasTarget, ETag, ImageObjects, StoredImage, UpdateSource};
 pub use import::ImportOptions;
+pub use layers::LayerTotals;
 pub use migrate::MigrateReport;
 #[cfg(feature = "server")]
 pub(crate) use observed::{BackendMetrics, StoreMetrics};

@@ -33,6 +33,8 @@ pub(super) enum Listed {
     Upload(Upload),
     /// A part of an upload that is no image yet, by the ID of the upload.
     UploadPart(Fingerprint, BlobKey),
+    /// A layer of container images.
+    Layer { digest: Fingerprint, key: BlobKey },
     /// A key that this library does not create, for example of a file that was copied into the directory by hand.
     Stray(BlobKey),
 }
@@ -54,6 +56,8 @@ impl Upload {
         match of.part {
             ObjectPart::Image => self.has_image = true,
             ObjectPart::Rootfs => self.rootfs = Some(key),
+            // It is no part of an image.
+            ObjectPart::Layer => {}
             ObjectPart::Sidecar => {
                 self.sidecars.push((of.revision, key));
                 self.sidecars.sort_unstable();
@@ -106,6 +110,10 @@ impl Store {
                 };
                 if of.part == ObjectPart::UploadPart {
                     work(Listed::UploadPart(of.fingerprint, key))?;
+                    continue;
+                }
+                if of.part == ObjectPart::Layer {
+                    work(Listed::Layer { digest: of.fingerprint, key })?;
                     continue;
                 }
                 if image.replace(of.fingerprint) != Some(of.fingerprint) {

@@ -1,10 +1,11 @@
-//! Pruning: removes cached images that expired, were not used for a while, or exceed the quota of the cache.
-//! Images that were imported on purpose are never pruned.
+//! Pruning: removes cached images that expired, were not used for a while, or exceed the quota of the cache, and layers
+//! of container images that were not used for a while. Images that were imported on purpose are never pruned.
 
 use std::time::Duration;
 
 use super::catalog::ImageQuery;
 use super::image::StoredImage;
+use super::layers::LayerTotals;
 use super::open::Store;
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
@@ -18,6 +19,9 @@ const BATCH: usize = 64;
 /// with [`StoredImage::cached`](super::StoredImage) set are candidates. Three rules apply, in this
 /// order: an expiry date that has passed, a time without use ([`unused_for`](Self::unused_for)),
 /// and a quota for all that remain ([`max_bytes`](Self::max_bytes)).
+///
+/// Layers of container images that the store keeps go by the time without use, and are bounded by
+/// [`Limits::layer_cache`](crate::Limits::layer_cache); the quota is for images.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PruneOptions {
@@ -113,8 +117,12 @@ pub enum Removed {
 pub struct Pruned {
     /// The images, each with the rule that removed it.
     pub images: Vec<(StoredImage, Removed)>,
-    /// The sizes of their files added up, in bytes.
+    /// The sizes of their files and of the layers added up, in bytes.
     pub bytes: u64,
+    /// How many layers of container images were removed.
+    pub layers: u64,
+    /// The sizes of these layers added up, in bytes.
+    pub layer_bytes: u64,
 }
 
 impl Pruned {
@@ -122,10 +130,16 @@ impl Pruned {
         self.bytes = removed.iter().fold(self.bytes, |bytes, (image, _)| bytes.saturating_add(image.size));
         self.images.extend(removed);
     }
+
+    fn add_layers(&mut self, removed: LayerTotals) {
+        self.layers = removed.layers;
+        self.layer_bytes = removed.bytes;
+        self.bytes = self.bytes.saturating_add(removed.bytes);
+    }
 }
 
 impl Store {
-    /// Removes the cached images that `options` select, and reports them.
+    /// Removes the cached images and the layers that `options` select, and reports them.
     ///
     /// ```
     /// use std::time::Duration;
@@ -169,9 +183,13 @@ impl Store {
             Ok(())
         })?;
         let over_quota = options.over_quota(kept);
+        let layers = self.layers_to_prune(options.unused_for.as_secs(), now)?;
         if options.dry_run {
             pruned.bytes = over_quota.iter().fold(pruned.bytes, |bytes, image| bytes.saturating_add(image.size));
             pruned.images.extend(over_quota.into_iter().map(|image| (image, Removed::Evicted)));
+            let mut totals = LayerTotals::default();
+            layers.iter().for_each(|layer| totals.add(layer));
+            pruned.add_layers(totals);
             return Ok(pruned);
         }
         // In batches: one transaction holds the catalog's write lock, and other writers must get a turn.
@@ -188,6 +206,7 @@ impl Store {
             let reason = |image: &StoredImage| unused_since(image).then_some(Removed::Evicted);
             pruned.add(self.remove_batch(&fingerprints, &reason)?);
         }
+        pruned.add_layers(self.drop_layers(&layers)?);
         Ok(pruned)
     }
 

@@ -129,7 +129,7 @@ impl Store {
 
     /// Passes every note to `work`, page by page: the number of notes is not bounded, and all of
     /// them need not fit into memory.
-    fn for_each_note(&self, work: &mut dyn FnMut(Object) -> Result<()>) -> Result<()> {
+    pub(super) fn for_each_note(&self, work: &mut dyn FnMut(Object) -> Result<()>) -> Result<()> {
         let mut after: Option<BlobKey> = None;
         loop {
             let notes = self.catalog.objects(after.as_ref(), PAGE)?;

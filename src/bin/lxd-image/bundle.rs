@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use lxd_image::format::ImageForm;
 use lxd_image::oci::{
-    BlobSink, BlobSource, ContainerImage, ContainerOptions, Descriptor, Document, Image, ImageArtifact, ImagePush,
-    Index, Layout, LayoutWriter, Reference, media_type, to_json,
+    BlobSink, BlobSource, ContainerImage, ContainerOptions, Descriptor, Document, Image, ImageArtifact, Index, Layout,
+    LayoutWriter, Reference, media_type, to_json,
 };
-use lxd_image::remote::CopyOptions;
+use lxd_image::remote::{CopyOptions, artifact_of};
 use lxd_image::store::{Alias, ImportOptions, Store, StoredImage};
 use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, Monitor, Omitted, Result};
 
@@ -86,14 +86,7 @@ fn create(arguments: &Create, session: &Session) -> Result<(), Failure> {
         // A container and a virtual machine may have one alias, and images for several machines one name.
         let mut by_name: BTreeMap<String, Vec<Descriptor>> = BTreeMap::new();
         for (fingerprint, (store, image)) in &images {
-            let opened = store.open_image(fingerprint)?;
-            let (first, second) = opened.files();
-            let mut push = ImagePush::new(*fingerprint, image.image_type, image.architecture, first.clone());
-            push.second = second.cloned();
-            push.properties = image.properties.clone();
-            push.created_at = Some(image.created_at).filter(|seconds| *seconds > 0);
-            push.expires_at = image.expires_at;
-            let entry = push.write(&mut layout, &monitor)?;
+            let entry = artifact_of(&store.open_image(fingerprint)?).write(&mut layout, &monitor)?;
             let names: Vec<String> = image.aliases.iter().map(|alias| alias.name.clone()).collect();
             let names = if names.is_empty() { vec![fingerprint.to_string()] } else { names };
             for name in names {

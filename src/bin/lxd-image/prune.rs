@@ -1,4 +1,5 @@
-//! `prune`: removes cached images that are expired or were not used for some time.
+//! `prune`: removes cached images that are expired or were not used for some time, and layers of container images that
+//! were not used for as long.
 //!
 //! Images that the user imported are never pruned; only those that `copy`, `export` or a caching server fetched for
 //! one use are. With `--dry-run` the same list is printed and nothing is removed.
@@ -13,9 +14,9 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Format, Records};
-use crate::store::{images, object, size};
+use crate::store::{counted, images, object, size};
 
-/// Remove cached images that are unused or expired
+/// Remove cached images and layers that are unused or expired
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Minimum time without use: 10d, 2w, 1h30m; 0 considers the expiry date only
@@ -57,6 +58,13 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         output::show(Records::Many(&["fingerprint", "description", "size", "reason"], rows), &session.format)?;
     }
     let verb = if arguments.dry_run { "would be freed" } else { "freed" };
-    session.note(|| format!("{}, {} {verb}", images(pruned.images.len() as u64), size(pruned.bytes)));
+    session.note(|| {
+        let images = images(pruned.images.len() as u64);
+        let layers = match pruned.layers {
+            0 => String::new(),
+            count => format!(" and {} ({})", counted(count, "layer"), size(pruned.layer_bytes)),
+        };
+        format!("{images}{layers}, {} {verb}", size(pruned.bytes))
+    });
     Ok(())
 }

@@ -77,6 +77,12 @@ fn show(path: &Path, store: &Store, session: &Session) -> Result<(), Failure> {
         "size".into(),
         if session.format == Format::Table { json!(size(totals.bytes)) } else { json!(totals.bytes) },
     );
+    let layers = store.layers()?;
+    record.insert("layers".into(), json!(layers.layers));
+    record.insert(
+        "layer_size".into(),
+        if session.format == Format::Table { json!(size(layers.bytes)) } else { json!(layers.bytes) },
+    );
     output::show(Records::One(record), &session.format)?;
     Ok(())
 }

@@ -1,24 +1,28 @@
 //! Layers to one root file system: tars that are applied one upon the other, lowest first, with whiteouts between.
 //!
-//! Nothing is written twice, and no tree is made on disk. Reading takes two steps:
+//! No tree is made on disk. Reading takes two steps:
 //!
 //! 1. [`LayerTree::read`] applies the names of all layers to a tree in memory, in which links are resolved inside of
 //!    the root. The digest of each layer is checked, as stored and as decoded.
 //! 2. [`LayerTree::visit`] shows a [`MemberVisitor`] what is left: directories first, then each file once, from the
-//!    one layer that has its content. A layer of which nothing is left is not read again. Digests are checked again,
-//!    so that what is written is what was judged.
+//!    one layer that has its content. A layer of which nothing is left is not read again. One whose decoding is slow was
+//!    kept decoded in an unnamed file (`decoded`); the digests of the others are checked again, so that what is written is
+//!    what was judged.
 //!
 //! The result is the one of umoci with `--keep-dirlinks`, which Incus uses: a directory member where a lower layer has a
 //! symbolic link to a directory keeps the link, and what follows is written through it.
 
+mod decoded;
 mod resolve;
 mod tree;
 mod write;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use sha2::{Digest as _, Sha256, Sha512};
 
+use self::decoded::{DecodedLayer, DecodedWriter};
 use self::tree::{Applied, InodeId, NodeId, NodeKind, Tree};
 pub(crate) use self::write::{LayerImage, LayerWriteOptions};
 use super::chunk::{Chunk, Chunks, ReceivedChunks};
@@ -35,6 +39,8 @@ use crate::progress::Monitor;
 pub(crate) trait Layer: Sync {
     /// How it is compressed.
     fn codec(&self) -> Codec;
+    /// Its size as stored, in bytes.
+    fn size(&self) -> u64;
     /// What it is called in errors.
     fn name(&self) -> String;
     /// A reader that fails at its end unless the bytes are those of the layer.
@@ -50,29 +56,70 @@ pub(crate) struct LayerTree {
     directories: Vec<NodeId>,
     /// For each layer the members that are left, in their order, and what they are in the tree.
     members: Vec<Vec<(u64, InodeId)>>,
+    /// For each layer its decoded bytes, where they were kept.
+    decoded: Vec<Option<DecodedLayer>>,
     /// The time of directories that no layer has a member for.
     time: Timestamp,
+    kept: KeptFiles,
+}
+
+/// Contents of a few small files that the first pass keeps, so that no layer is decoded once more for them.
+struct KeptFiles {
+    /// Paths as layers spell them. A file that is reached in another way is read from its layer again.
+    paths: &'static [&'static [u8]],
+    /// For each path what the uppermost layer has there.
+    found: BTreeMap<&'static [u8], (InodeId, Vec<u8>)>,
+}
+
+impl KeptFiles {
+    /// Keeps the content of the member that became the newest inode, if it is one of the files and small enough.
+    fn keep<C: Chunks>(&mut self, entry: &Entry, inode: InodeId, reader: &mut TarReader<C>, limit: u64) -> Result<()> {
+        let path = self.paths.iter().find(|path| **path == entry.path);
+        if let (Some(path), EntryKind::File { size }) = (path, &entry.kind)
+            && *size <= limit
+        {
+            self.found.insert(path, (inode, TarContent::new(reader).whole(entry, limit, "metadata")?));
+        }
+        Ok(())
+    }
 }
 
 impl LayerTree {
-    /// Reads and checks all layers, the lowest first.
+    /// Reads and checks all layers, the lowest first, and keeps the contents of the files `keep` for
+    /// [`small_file`](Self::small_file).
     ///
     /// # Errors
     /// `Mismatch` where a layer has another digest; `UnsafePath`, `Malformed` and `LimitExceeded` for what layers may not
     /// hold; those of the layers. Each names the layer.
-    pub(crate) fn read(layers: &[&dyn Layer], time: Timestamp, pass: &ReadPass<'_>, done: &mut u64) -> Result<Self> {
+    pub(crate) fn read(
+        layers: &[&dyn Layer],
+        time: Timestamp,
+        keep: &'static [&'static [u8]],
+        pass: &ReadPass<'_>,
+        done: &mut u64,
+    ) -> Result<Self> {
         let mut tree = Tree::new(pass.limits);
+        let mut kept = KeptFiles { paths: keep, found: BTreeMap::new() };
+        let (mut decoded, mut room) = (Vec::new(), pass.limits.spool);
         for layer in layers {
             tree.begin_layer();
-            read_layer(*layer, pass, done, |chunks| scan(*layer, chunks, &mut tree, pass))
+            let mut keep = DecodedWriter::new(*layer, room);
+            read_layer(*layer, Some(&mut keep), pass, done, |chunks| scan(*layer, chunks, &mut tree, &mut kept, pass))
                 .map_err(|error| error.context(layer.name()))?;
+            let keep = keep.finish();
+            room = room.saturating_sub(keep.as_ref().map_or(0, |layer| layer.length));
+            decoded.push(keep);
         }
         let directories = tree.finish();
         let mut members = vec![Vec::new(); layers.len()];
         for (id, inode) in tree.inodes.iter().enumerate().filter(|(_, inode)| !inode.names.is_empty()) {
             members[inode.layer].push((inode.member, id));
         }
-        Ok(Self { tree, directories, members, time })
+        for (decoded, members) in decoded.iter_mut().zip(&members) {
+            // What nobody reads need not take space.
+            decoded.take_if(|_| members.is_empty());
+        }
+        Ok(Self { tree, directories, members, decoded, time, kept })
     }
 
     /// Shows what is left of all layers.
@@ -95,20 +142,26 @@ impl LayerTree {
             }
             visitor.rootfs(&entry, None).map_err(|error| error.in_entry(&entry.path))?;
         }
-        for (layer, members) in layers.iter().zip(&self.members) {
+        for ((layer, members), decoded) in layers.iter().zip(&self.members).zip(&self.decoded) {
             if members.is_empty() {
                 continue;
             }
-            read_layer(*layer, pass, done, |chunks| self.show(chunks, members, pass, visitor))
-                .map_err(|error| error.context(layer.name()))?;
+            let shown = match decoded {
+                Some(decoded) => read_decoded(decoded, pass, done, |chunks| self.show(chunks, members, pass, visitor)),
+                None => read_layer(*layer, None, pass, done, |chunks| self.show(chunks, members, pass, visitor)),
+            };
+            shown.map_err(|error| error.context(layer.name()))?;
         }
         Ok(())
     }
 
-    /// Bytes of the layers that [`visit`](Self::visit) reads again.
+    /// Bytes that [`visit`](Self::visit) reads, of layers with these sizes.
     pub(crate) fn bytes_to_visit(&self, sizes: impl Iterator<Item = u64>) -> u64 {
-        let read = sizes.zip(&self.members).filter(|(_, members)| !members.is_empty());
-        read.map(|(size, _)| size).fold(0, u64::saturating_add)
+        let read = sizes.zip(&self.members).zip(&self.decoded).filter(|((_, members), _)| !members.is_empty());
+        let size = |((size, _), decoded): ((u64, _), &Option<DecodedLayer>)| {
+            decoded.as_ref().map_or(size, |decoded| decoded.length)
+        };
+        read.map(size).fold(0, u64::saturating_add)
     }
 
     /// The content of a small file, links followed inside of the root; `None` where there is none.
@@ -122,10 +175,13 @@ impl LayerTree {
         pass: &ReadPass<'_>,
     ) -> Result<Option<Vec<u8>>> {
         let Some(inode) = self.tree.find(path)? else { return Ok(None) };
+        if let Some((_, content)) = self.kept.found.values().find(|(kept, _)| *kept == inode) {
+            return Ok(Some(content.clone()));
+        }
         let inode = &self.tree.inodes[inode];
         let Some(layer) = layers.get(inode.layer) else { return Ok(None) };
         let mut content = None;
-        read_layer(*layer, pass, &mut 0, |chunks| {
+        read_layer(*layer, None, pass, &mut 0, |chunks| {
             let mut tar = TarReader::of_layer(chunks, pass.limits);
             let mut number = 0;
             while let Some(member) = tar.next()? {
@@ -205,12 +261,23 @@ fn show_file<C: Chunks>(
 }
 
 /// Applies the members of a layer to the tree.
-fn scan(layer: &dyn Layer, chunks: DigestChunks<'_>, tree: &mut Tree, pass: &ReadPass<'_>) -> Result<()> {
+fn scan(
+    layer: &dyn Layer,
+    chunks: DigestChunks<'_>,
+    tree: &mut Tree,
+    kept: &mut KeptFiles,
+    pass: &ReadPass<'_>,
+) -> Result<()> {
     let mut reader = TarReader::of_layer(chunks, pass.limits);
     let mut number = 0;
     while let Some(member) = reader.next()? {
         pass.monitor.check()?;
+        let before = tree.inodes.len();
         let applied = tree.apply(&member.entry, number).map_err(|error| error.in_entry(&member.entry.path))?;
+        if tree.inodes.len() > before {
+            let keeping = kept.keep(&member.entry, before, &mut reader, pass.limits.metadata);
+            keeping.map_err(|error| error.in_entry(&member.entry.path))?;
+        }
         if applied == Applied::Ignored {
             let reason = format!("it belongs to the storage driver AUFS of whoever made {}", layer.name());
             pass.monitor.omit(member.entry.path, Omitted::Skipped { reason: reason.into() });
@@ -220,9 +287,10 @@ fn scan(layer: &dyn Layer, chunks: DigestChunks<'_>, tree: &mut Tree, pass: &Rea
     reader.finish()
 }
 
-/// Reads a layer to its end and compares its digests.
+/// Reads a layer to its end and compares its digests. What is decoded goes to `keep` as well.
 fn read_layer<T>(
     layer: &dyn Layer,
+    keep: Option<&mut DecodedWriter>,
     pass: &ReadPass<'_>,
     done: &mut u64,
     consume: impl FnOnce(DigestChunks<'_>) -> Result<T>,
@@ -235,7 +303,7 @@ fn read_layer<T>(
         layer.codec(),
         done,
         |_| (),
-        |chunks| consume(DigestChunks { chunks, digest: &mut digest }),
+        |chunks| consume(DigestChunks { chunks, digest: Some(&mut digest), keep }),
     )?;
     let found = digest.finish();
     if found != expected {
@@ -243,6 +311,23 @@ fn read_layer<T>(
         return Err(Error::mismatch("the digest of the decoded layer (its DiffID)", expected, found));
     }
     Ok(taken)
+}
+
+/// Reads a layer that was decoded and checked before, from a file that nobody else can open.
+fn read_decoded<T>(
+    decoded: &DecodedLayer,
+    pass: &ReadPass<'_>,
+    done: &mut u64,
+    consume: impl FnOnce(DigestChunks<'_>) -> Result<T>,
+) -> Result<T> {
+    let input = decoded.blob.reader();
+    pass.run_observed(
+        input,
+        Codec::None,
+        done,
+        |_| (),
+        |chunks| consume(DigestChunks { chunks, digest: None, keep: None }),
+    )
 }
 
 /// A hash of the decoded bytes.
@@ -261,19 +346,24 @@ impl Digest {
     }
 }
 
-/// Decoded bytes that are hashed as they pass.
+/// Decoded bytes that are hashed and kept as they pass.
 struct DigestChunks<'a> {
     chunks: &'a mut ReceivedChunks,
-    digest: &'a mut Digest,
+    digest: Option<&'a mut Digest>,
+    keep: Option<&'a mut DecodedWriter>,
 }
 
 impl Chunks for DigestChunks<'_> {
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         let next = self.chunks.next_chunk()?;
         if let Some(chunk) = &next {
-            match self.digest {
-                Digest::Sha256(digest) => digest.update(&**chunk),
-                Digest::Sha512(digest) => digest.update(&**chunk),
+            match &mut self.digest {
+                Some(Digest::Sha256(digest)) => digest.update(&**chunk),
+                Some(Digest::Sha512(digest)) => digest.update(&**chunk),
+                None => {}
+            }
+            if let Some(keep) = &mut self.keep {
+                keep.append(chunk);
             }
         }
         Ok(next)

@@ -1,6 +1,6 @@
 //! Container images of a registry: what is known of one before its layers are fetched, and its conversion on the way.
 //!
-//! The layers are fetched into temporary files, several at once, and become a unified image that is written as it is
+//! The layers are fetched into temporary files, several at once, or taken from the store that keeps them, and become a unified image that is written as it is
 //! read: there is no tree, and no second copy.
 
 use std::ops::ControlFlow;
@@ -116,7 +116,9 @@ pub(super) fn open_converted(found: Located, image: &UnverifiedImage, monitor: &
     let reader = piped(stop, monitor.clone(), move |pipe| {
         let container = ContainerImage::read(&found.repository, &found.image, &options)?;
         started.store(true, Ordering::Relaxed);
-        container.write_to(pipe).map(drop)
+        container.write_to(pipe)?;
+        found.repository.finish_prefetch();
+        Ok(())
     });
     ImageSource::unified(Input::attached_stream(reader).named(name))
 }

@@ -22,7 +22,7 @@ use crate::oci::{
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::remote::{Remote, Resolution, UnverifiedImage, Wanted};
-use crate::store::{Alias, StoredImage, UpdateSource};
+use crate::store::{Alias, Store, StoredImage, UpdateSource};
 
 /// Threads that read manifests for a list.
 const LIST_THREADS: usize = 6;
@@ -161,6 +161,15 @@ impl OciRegistry {
             [(_, first), (_, second)] => ImageSource::split(input(first)?, input(second)?),
             _ => return Err(Error::malformed("an image is one file or two")),
         })
+    }
+
+    /// Opens the bytes of an image that was located, whatever its manifest holds.
+    fn open_found(&self, found: Located, image: &UnverifiedImage, monitor: &Monitor) -> Result<ImageSource> {
+        match Held::of(&found.image)? {
+            Held::Artifact(artifact) => self.open_artifact(&found, &artifact, monitor),
+            Held::Metadata => attached::open(&found, monitor),
+            Held::Container => Ok(open_converted(found, image, monitor)),
+        }
     }
 
     /// The manifest of an image that was located or listed here, by its digest.
@@ -324,11 +333,12 @@ impl Remote for OciRegistry {
     }
 
     fn open_unverified(&self, image: &UnverifiedImage, monitor: &Monitor) -> Result<ImageSource> {
-        let found = self.again(&image.locator, monitor)?;
-        match Held::of(&found.image)? {
-            Held::Artifact(artifact) => self.open_artifact(&found, &artifact, monitor),
-            Held::Metadata => attached::open(&found, monitor),
-            Held::Container => Ok(open_converted(found, image, monitor)),
-        }
+        self.open_found(self.again(&image.locator, monitor)?, image, monitor)
+    }
+
+    fn open_unverified_from(&self, image: &UnverifiedImage, store: &Store, monitor: &Monitor) -> Result<ImageSource> {
+        let mut found = self.again(&image.locator, monitor)?;
+        found.repository = found.repository.keeping_layers_in(store);
+        self.open_found(found, image, monitor)
     }
 }

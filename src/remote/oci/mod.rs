@@ -56,7 +56,7 @@ use crate::progress::Monitor;
 use crate::store::UpdateSource;
 
 pub use self::credentials::OciCredentials;
-pub use self::push::OciPushOptions;
+pub use self::push::{OciPushOptions, artifact_of};
 pub use self::reference::OciReference;
 pub use self::repository::OciRepository;
 

@@ -1,23 +1,28 @@
-//! `Prefetch`: blobs that are fetched by several threads into unnamed temporary files, and read from there in any
-//! order.
+//! `Prefetch`: blobs that are fetched by several threads into temporary files, and read from there in any order.
 //!
 //! A reader need not wait for the end of its blob: it follows the thread that writes. A blob may be read several times,
 //! as a conversion does, and is fetched once. The bytes of all files together are bounded by `Limits::spool`; what does
 //! not fit is not fetched ahead. Everything is gone as soon as nobody can read any more.
+//!
+//! With a store, blobs that it keeps are taken from there, and the others are staged and kept there for the next image, each
+//! as soon as it is whole: of a download that is cancelled nothing is left but these.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::repository::OciRepository;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
 use crate::format::nameless;
+use crate::io::{Blob, ReadAt};
 use crate::oci::Descriptor;
+use crate::omissions::Omitted;
 use crate::progress::{Cancel, Monitor};
 use crate::remote::http::POLL_INTERVAL;
+use crate::store::{StagedFile, Store};
 
 /// How many blobs are fetched at once. More connections to one registry rarely are faster.
 const THREADS: usize = 4;
@@ -40,6 +45,12 @@ struct Queue {
     /// The first slot that no thread has begun.
     next: AtomicUsize,
     stop: Cancel,
+    /// Where blobs are kept for other images.
+    store: Option<Store>,
+    /// Whether one was kept.
+    has_kept: AtomicBool,
+    /// Is told what could not be kept.
+    monitor: Monitor,
 }
 
 /// One blob.
@@ -58,17 +69,23 @@ enum End {
 
 #[derive(Default)]
 struct Progress {
-    file: Option<Arc<File>>,
+    /// What was written so far, or the whole blob where the store had it.
+    blob: Option<Blob>,
     written: u64,
     end: Option<End>,
 }
 
 impl Prefetch {
-    /// Begins to fetch the blobs of a repository, in this order.
+    /// Begins to fetch the blobs of a repository, in this order, and keeps them in a store, where one is given.
     ///
     /// # Errors
     /// `Io` where no thread can be started.
-    pub(super) fn start(repository: &OciRepository, descriptors: &[Descriptor], monitor: &Monitor) -> Result<Self> {
+    pub(super) fn start(
+        repository: &OciRepository,
+        descriptors: &[Descriptor],
+        store: Option<&Store>,
+        monitor: &Monitor,
+    ) -> Result<Self> {
         monitor.check()?;
         let mut room = repository.registry().client().limits().spool;
         let mut slots: Vec<Arc<Slot>> = Vec::new();
@@ -84,7 +101,14 @@ impl Prefetch {
             }
         }
         let count = slots.len().min(THREADS);
-        let queue = Arc::new(Queue { slots, next: AtomicUsize::new(0), stop: Cancel::new() });
+        let queue = Arc::new(Queue {
+            slots,
+            next: AtomicUsize::new(0),
+            stop: Cancel::new(),
+            store: store.cloned(),
+            has_kept: AtomicBool::new(false),
+            monitor: monitor.clone(),
+        });
         let running = Running { queue: Arc::clone(&queue), threads: Mutex::default() };
         for _ in 0..count {
             // Without the repository's own handle on this, so that the last reader can end it.
@@ -99,6 +123,11 @@ impl Prefetch {
         Ok(Self(Arc::new(running)))
     }
 
+    /// Waits until everything was fetched and kept.
+    pub(super) fn finish(&self) {
+        self.0.join();
+    }
+
     /// A reader of a blob, if that is fetched here.
     pub(super) fn take(&self, descriptor: &Descriptor, monitor: &Monitor) -> Option<impl Read + Send + use<>> {
         let wanted =
@@ -108,11 +137,23 @@ impl Prefetch {
     }
 }
 
+impl Running {
+    /// Waits until all threads have ended.
+    fn join(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.queue.stop.cancel();
-        for thread in self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            let _ = thread.join();
+        self.join();
+        if let Some(store) = self.queue.store.as_ref().filter(|_| self.queue.has_kept.load(Ordering::Relaxed)) {
+            // Where this fails, the next download or pruning finds what is too much.
+            let _ = store.trim_layers();
         }
     }
 }
@@ -122,9 +163,15 @@ impl Queue {
     fn work(&self, repository: &OciRepository) {
         while !self.stop.is_cancelled() {
             let Some(slot) = self.slots.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return };
-            let ended = self.fetch(slot, repository);
-            slot.lock().end = Some(ended.map_or_else(|error| End::Failed(Some(error)), |()| End::Complete));
+            let (end, written) = match self.fetch(slot, repository) {
+                Ok(written) => (End::Complete, written),
+                Err(error) => (End::Failed(Some(error)), None),
+            };
+            slot.lock().end = Some(end);
             slot.changed.notify_all();
+            if let (Some(store), Some(digest), Some(Target::Staged(staged))) = (&self.store, slot.digest(), written) {
+                self.keep(store, &digest, staged);
+            }
         }
         // Readers of what was not begun must not wait for it.
         for slot in &self.slots {
@@ -133,38 +180,119 @@ impl Queue {
         }
     }
 
-    /// Fetches one blob into a file. Its digest is checked by the reader, and by the download where that can.
-    fn fetch(&self, slot: &Slot, repository: &OciRepository) -> Result<()> {
-        let directory = std::env::temp_dir();
-        let unkept = |error| {
-            Error::io("a layer can't be kept while it is read", error)
-                .in_file(&directory)
-                .with_hint("name a directory with more room in TMPDIR")
+    /// Fetches one blob into a file, and returns that; `None` where the store had the blob. Its digest is checked by the
+    /// reader, and by the download where that can.
+    fn fetch(&self, slot: &Slot, repository: &OciRepository) -> Result<Option<Target>> {
+        let monitor = Monitor::none().with_cancel(self.stop.clone());
+        let kept = self.store.as_ref().filter(|_| slot.digest().is_some());
+        if let Some(store) = kept
+            && self.take_kept(slot, store, &monitor)?
+        {
+            return Ok(None);
+        }
+        let mut target = match kept {
+            Some(store) => Target::Staged(store.stage_file()?),
+            None => Target::Unnamed(nameless(&std::env::temp_dir()).map_err(unnamed_error)?),
         };
-        let file = Arc::new(nameless(&directory).map_err(unkept)?);
-        slot.lock().file = Some(Arc::clone(&file));
-        let mut reader =
-            repository.download(&slot.descriptor, &Monitor::none().with_cancel(self.stop.clone()))?.reader();
+        let mut reader = repository.download(&slot.descriptor, &monitor)?.reader();
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut written = 0_u64;
         loop {
             let count = match reader.read(&mut buffer) {
-                Ok(0) => return Ok(()),
+                Ok(0) => return Ok(Some(target)),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            file.write_all_at(buffer.get(..count).unwrap_or_default(), written).map_err(unkept)?;
+            let blob = target.append(buffer.get(..count).unwrap_or_default())?;
             written = written.saturating_add(count as u64);
-            slot.lock().written = written;
-            slot.changed.notify_all();
+            slot.publish(blob, written);
         }
     }
+
+    /// Takes a blob from the store. Returns whether it was there and whole.
+    fn take_kept(&self, slot: &Slot, store: &Store, monitor: &Monitor) -> Result<bool> {
+        let Some(digest) = slot.digest() else { return Ok(false) };
+        let found = store.cached_layer(&digest, slot.descriptor.size, monitor);
+        self.monitor.omit_all(&monitor.omissions());
+        match found {
+            Ok(Some(blob)) => {
+                slot.publish(blob, slot.descriptor.size);
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+            // The registry has it as well.
+            Err(error) => {
+                self.unkept(&digest, error.message());
+                Ok(false)
+            }
+        }
+    }
+
+    /// Keeps a whole blob in the store. The download does not fail with it.
+    fn keep(&self, store: &Store, digest: &Fingerprint, mut staged: StagedFile) {
+        match store.keep_layer(digest, &mut staged, &Monitor::none().with_cancel(self.stop.clone())) {
+            Ok(true) => self.has_kept.store(true, Ordering::Relaxed),
+            Ok(false) => self.unkept(digest, "it is larger than the limit `layer_cache`"),
+            Err(error) if error.kind() == ErrorKind::Cancelled => {}
+            Err(error) => self.unkept(digest, error.message()),
+        }
+    }
+
+    fn unkept(&self, digest: &Fingerprint, reason: &str) {
+        let part = "the copy in the store, for other images".into();
+        self.monitor.omit(format!("sha256:{digest}"), Omitted::Dropped { part, reason: reason.to_owned().into() });
+    }
+}
+
+/// The file that a blob is fetched into.
+enum Target {
+    /// In scratch of the store that is to keep it.
+    Staged(StagedFile),
+    /// Gone when nobody reads it any more.
+    Unnamed(File),
+}
+
+impl Target {
+    /// Appends bytes, and opens what is there then.
+    fn append(&mut self, bytes: &[u8]) -> Result<Blob> {
+        match self {
+            Self::Staged(staged) => {
+                let written = staged.write_all(bytes);
+                written.map_err(|error| Error::io("a layer can't be written into the store's staging", error))?;
+                staged.reader()
+            }
+            Self::Unnamed(file) => {
+                let written = file.write_all(bytes).and_then(|()| file.try_clone()).and_then(Blob::file);
+                written.map_err(unnamed_error)
+            }
+        }
+    }
+}
+
+/// The error for the directory of temporary files.
+fn unnamed_error(error: io::Error) -> Error {
+    Error::io("a layer can't be kept while it is read", error)
+        .in_file(std::env::temp_dir())
+        .with_hint("name a directory with more room in TMPDIR")
 }
 
 impl Slot {
     fn lock(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The digest by which a store keeps it; `None` for another algorithm than SHA-256.
+    fn digest(&self) -> Option<Fingerprint> {
+        self.descriptor.digest.as_fingerprint()
+    }
+
+    /// Lets readers go on to `written` bytes of `blob`.
+    fn publish(&self, blob: Blob, written: u64) {
+        let mut progress = self.lock();
+        (progress.blob, progress.written) = (Some(blob), written);
+        self.changed.notify_all();
     }
 }
 
@@ -183,10 +311,10 @@ impl Read for FollowingReader {
             return Ok(0);
         }
         let mut progress = self.slot.lock();
-        let (file, there) = loop {
+        let (blob, there) = loop {
             let there = progress.written.saturating_sub(self.at);
-            if let Some(file) = progress.file.as_ref().filter(|_| there > 0) {
-                break (Arc::clone(file), there);
+            if let Some(blob) = progress.blob.as_ref().filter(|_| there > 0) {
+                break (blob.clone(), there);
             }
             match &mut progress.end {
                 Some(End::Complete) => return Ok(0),
@@ -203,7 +331,7 @@ impl Read for FollowingReader {
         };
         drop(progress);
         let most = usize::try_from(there).unwrap_or(usize::MAX).min(buffer.len());
-        let count = file.read_at(buffer.get_mut(..most).unwrap_or_default(), self.at)?;
+        let count = blob.read_at(buffer.get_mut(..most).unwrap_or_default(), self.at)?;
         self.at = self.at.saturating_add(count as u64);
         Ok(count)
     }

@@ -110,6 +110,19 @@ impl OciRegistry {
     }
 }
 
+/// What an image of a store becomes in a layout or a registry: its files, with what its row says of them.
+#[must_use]
+pub fn artifact_of(image: &OpenedImage) -> ImagePush {
+    let about = image.image();
+    let (first, second) = image.files();
+    let mut push = ImagePush::new(about.fingerprint, about.image_type, about.architecture, first.clone());
+    push.second = second.cloned();
+    push.properties = about.properties.clone();
+    push.created_at = Some(about.created_at).filter(|seconds| *seconds > 0);
+    push.expires_at = about.expires_at;
+    push
+}
+
 /// The tag of a reference that something is pushed to.
 fn tag_of(reference: &OciReference) -> Result<Tag> {
     match (reference.digest(), reference.tag()) {
@@ -131,13 +144,7 @@ impl Pushed {
     /// Describes an image of a store. The files of a split image are read to get their digests.
     fn of(image: &OpenedImage, limits: &Limits, monitor: &Monitor) -> Result<Self> {
         let about = image.image();
-        let (first, second) = image.files();
-        let mut push = ImagePush::new(about.fingerprint, about.image_type, about.architecture, first.clone());
-        push.second = second.cloned();
-        push.properties = about.properties.clone();
-        push.created_at = Some(about.created_at).filter(|seconds| *seconds > 0);
-        push.expires_at = about.expires_at;
-        let prepared = push.prepare(monitor)?;
+        let prepared = artifact_of(image).prepare(monitor)?;
         let bytes = prepared.manifest.clone();
         if bytes.len() as u64 > limits.oci_document {
             let what = "the image's properties in a manifest, in bytes,";

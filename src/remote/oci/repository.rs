@@ -14,6 +14,7 @@ use crate::progress::Monitor;
 use crate::remote::Download;
 use crate::remote::download::Sender;
 use crate::remote::http::{Method, Request, Response, Url};
+use crate::store::Store;
 
 /// The header with the digest of what an answer holds.
 pub(super) const CONTENT_DIGEST: &str = "docker-content-digest";
@@ -39,6 +40,8 @@ struct Inner {
     name: String,
     /// Blobs that are fetched ahead.
     prefetch: Mutex<Option<Prefetch>>,
+    /// Where these are kept for other images.
+    store: Option<Store>,
 }
 
 impl fmt::Debug for OciRepository {
@@ -51,7 +54,21 @@ impl OciRepository {
     /// The repository with this whole name.
     pub(super) fn new(registry: OciRegistry, name: String) -> Result<Self> {
         super::reference::check_repository(&name)?;
-        Ok(Self(Arc::new(Inner { registry, name, prefetch: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { registry, name, prefetch: Mutex::default(), store: None })))
+    }
+
+    /// The same repository, whose layers are taken from a store and kept there.
+    pub(super) fn keeping_layers_in(&self, store: &Store) -> Self {
+        let (registry, name) = (self.registry().clone(), self.name().to_owned());
+        Self(Arc::new(Inner { registry, name, prefetch: Mutex::default(), store: Some(store.clone()) }))
+    }
+
+    /// Waits until everything that is fetched ahead was fetched and kept.
+    pub(super) fn finish_prefetch(&self) {
+        let running = self.0.prefetch.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            running.finish();
+        }
     }
 
     /// Its whole name in the registry.
@@ -222,7 +239,7 @@ impl BlobSource for OciRepository {
 
     /// Fetches the blobs into temporary files, several at once.
     fn prefetch(&self, descriptors: &[Descriptor], monitor: &Monitor) -> Result<()> {
-        let started = Prefetch::start(self, descriptors, monitor)?;
+        let started = Prefetch::start(self, descriptors, self.0.store.as_ref(), monitor)?;
         *self.0.prefetch.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
         Ok(())
     }

@@ -68,12 +68,24 @@ impl OciRepository {
         if self.has(descriptor, &scope, monitor)? {
             return Ok(());
         }
+        self.send_blob(descriptor, open, from, &scope, monitor)
+    }
+
+    /// Sends a blob that is not there.
+    fn send_blob(
+        &self,
+        descriptor: &Descriptor,
+        open: &mut Open<'_>,
+        from: Option<&str>,
+        scope: &Scope,
+        monitor: &Monitor,
+    ) -> Result<()> {
         let retry = &self.registry().client().options().retry;
         let mut failures = 0;
         loop {
-            let done = match self.begin(&descriptor.digest, from, &scope, monitor) {
+            let done = match self.begin(&descriptor.digest, from, scope, monitor) {
                 Ok(None) => return Ok(()),
-                Ok(Some(location)) => self.fill(descriptor, location, open, &scope, monitor),
+                Ok(Some(location)) => self.fill(descriptor, location, open, scope, monitor),
                 Err(error) => Err(error),
             };
             match done {
@@ -306,8 +318,9 @@ impl BlobSink for OciRepository {
         self.has(descriptor, &Scope::push(self.name()), monitor)
     }
 
+    /// Sends the blob without asking whether it is there, which is what [`has_blob`](BlobSink::has_blob) does.
     fn put_blob(&mut self, descriptor: &Descriptor, open: &mut Open<'_>, monitor: &Monitor) -> Result<()> {
-        self.upload(descriptor, open, None, monitor)
+        self.send_blob(descriptor, open, None, &Scope::push(self.name()), monitor)
     }
 
     /// A manifest about another one is also listed under the fallback tag, where the registry has no referrers.

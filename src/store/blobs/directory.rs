@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -185,7 +186,7 @@ impl Files for DirectoryFiles {
             match prepared {
                 // Another process swept the file between its creation and the lock.
                 Ok(0) => {}
-                Ok(_) => return Ok(Box::new(DirectoryFile { name, file })),
+                Ok(_) => return Ok(Box::new(DirectoryFile { name, file, at: 0, written_back: 0 })),
                 Err(error) => {
                     let _ = self.staging.remove_file(name.as_bytes());
                     return Err(error);
@@ -265,15 +266,39 @@ impl Files for DirectoryFiles {
     }
 }
 
+/// After so many bytes the kernel is asked to write back what it has.
+const WRITE_BACK_BYTES: u64 = 8 << 20;
+
 /// A staged file: open, and locked by this descriptor.
 struct DirectoryFile {
     name: String,
     file: File,
+    /// Where the next bytes go.
+    at: u64,
+    /// From where on the kernel was not asked to write back.
+    written_back: u64,
+}
+
+impl DirectoryFile {
+    /// Begins to write to the disk what has arrived, so that the disk works while the rest arrives and the `fsync` at the
+    /// end finds little left. The advice says that the pages are not needed: the kernel then starts to write those that are
+    /// dirty and keeps them until that is done, and drops only the others, of which a new file has none.
+    fn write_back(&mut self) {
+        let length = self.at.saturating_sub(self.written_back);
+        if length >= WRITE_BACK_BYTES {
+            // Without it the `fsync` takes longer, and nothing else changes.
+            let _ = fs::fadvise(&self.file, self.written_back, NonZeroU64::new(length), fs::Advice::DontNeed);
+            self.written_back = self.at;
+        }
+    }
 }
 
 impl Write for DirectoryFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let count = self.file.write(bytes)?;
+        self.at = self.at.saturating_add(count as u64);
+        self.write_back();
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -291,6 +316,7 @@ impl NewFile for DirectoryFile {
     }
 
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        self.at = self.at.saturating_add(bytes);
         crate::sparse::skip(&mut self.file, bytes)
     }
 

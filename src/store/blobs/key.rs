@@ -7,6 +7,7 @@
 //! | rootfs file | `FINGERPRINT.RANDOM.rootfs` |
 //! | sidecar of one revision | `FINGERPRINT.RANDOM.REVISION-RANDOM.json` |
 //! | part of an upload that is no image yet | `ID.RANDOM.part` |
+//! | layer of container images | `DIGEST.RANDOM.layer` |
 //!
 //! Numbers are hexadecimal. Since no key is used twice, a late deletion cannot destroy a newer
 //! upload of the same image.
@@ -43,6 +44,8 @@ pub enum ObjectPart {
     Sidecar,
     /// A part of an upload that is no image yet. The digest in its key is the ID of the upload, and no fingerprint.
     UploadPart,
+    /// A layer of container images, which belongs to no image: in the place of the fingerprint is its digest.
+    Layer,
 }
 
 /// The components of a key.
@@ -83,6 +86,12 @@ impl BlobKey {
         Self(format!("{id}.{random:016x}.part"))
     }
 
+    /// A new key for a layer with this digest.
+    #[cfg(feature = "remote")]
+    pub(crate) fn layer(digest: &Fingerprint) -> Self {
+        Self(format!("{digest}.{:016x}.layer", random_number()))
+    }
+
     /// The key of the *note* that the sidecar of one revision must be written, for the image with
     /// this key. No object has this key: several processes may write the same sidecar at once, each
     /// under a key of its [own](Self::new_sidecar).
@@ -120,6 +129,7 @@ impl BlobKey {
         let (part, revision) = match rest {
             "" => (ObjectPart::Image, 0),
             ".rootfs" => (ObjectPart::Rootfs, 0),
+            ".layer" => (ObjectPart::Layer, 0),
             ".json" => (ObjectPart::Sidecar, 0),
             ".part" => (ObjectPart::UploadPart, 0),
             other => {

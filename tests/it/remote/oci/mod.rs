@@ -3,6 +3,9 @@
 mod fake;
 mod hostile;
 #[cfg(feature = "cli")]
+mod killing;
+mod layers;
+#[cfg(feature = "cli")]
 mod peers;
 mod uploads;
 

@@ -14,20 +14,20 @@ use crate::peers::available;
 use crate::store::{Scratch, alias, split_stream};
 
 /// A registry of a test, which ends with it.
-struct Registry {
+pub(super) struct Registry {
     child: Child,
     port: u16,
 }
 
 impl Registry {
     /// Starts one on a free port. With `htpasswd` it wants to know who asks.
-    fn start(scratch: &Scratch, htpasswd: Option<&str>) -> Option<Self> {
+    pub(super) fn start(scratch: &Scratch, htpasswd: Option<&str>) -> Option<Self> {
         if !available(&["docker-registry", "skopeo"]) {
             return None;
         }
         let data = scratch.join("registry");
         let mut text = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:0\n",
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  secret: s\n  addr: 127.0.0.1:0\n",
             data.display()
         );
         if let Some(lines) = htpasswd {
@@ -37,9 +37,25 @@ impl Registry {
         }
         let config = scratch.join("registry.yml");
         fs::write(&config, text).unwrap();
+        let (child, port) = Self::serve(&config);
+        Some(Self { child, port })
+    }
+
+    /// Ends the registry as a crash does, and starts it again at the same address.
+    pub(super) fn restart(&mut self, scratch: &Scratch) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let config = scratch.join("registry.yml");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, text.replace("127.0.0.1:0", &format!("127.0.0.1:{}", self.port))).unwrap();
+        self.child = Self::serve(&config).0;
+    }
+
+    /// Starts the program, and returns the port once it listens.
+    fn serve(config: &Path) -> (Child, u16) {
         let mut child = Command::new("docker-registry")
             .arg("serve")
-            .arg(&config)
+            .arg(config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -58,14 +74,14 @@ impl Registry {
         };
         // A pipe that nobody reads would stop it.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Some(Self { child, port })
+        (child, port)
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    fn client(&self) -> OciRegistry {
+    pub(super) fn client(&self) -> OciRegistry {
         let options = ClientOptions::new().proxy(Proxy::Direct);
         OciRegistry::new(options, &self.url().parse().unwrap(), &OciLogin::Anonymous).unwrap()
     }
@@ -88,7 +104,7 @@ fn run(scratch: &Scratch, words: &[&str]) -> Output {
 }
 
 /// This program, with settings and a home of the test.
-fn command(scratch: &Scratch) -> Command {
+pub(super) fn command(scratch: &Scratch) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lxd-image"));
     command
         .env("LXD_IMAGE_STORE", scratch.join("store"))
@@ -102,7 +118,7 @@ fn command(scratch: &Scratch) -> Command {
 }
 
 #[track_caller]
-fn ok(scratch: &Scratch, words: &[&str]) -> String {
+pub(super) fn ok(scratch: &Scratch, words: &[&str]) -> String {
     let output = run(scratch, words);
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -135,7 +151,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A tar of files, of which all above them are directories.
-fn tar(files: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn tar(files: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, content) in files {
         crate::store::member(&mut out, name, b'0', content.as_bytes());
@@ -145,7 +161,7 @@ fn tar(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// Pushes a container image of layers to a registry, piece by piece.
-fn push_container(registry: &OciRegistry, repository: &str, tag: &str, layers: &[Vec<u8>]) {
+pub(super) fn push_container(registry: &OciRegistry, repository: &str, tag: &str, layers: &[Vec<u8>]) {
     let monitor = Monitor::none();
     let mut target = registry.repository(repository).unwrap();
     let mut descriptors = Vec::new();
@@ -252,6 +268,7 @@ fn container_image_becomes_an_instance_image_once() {
     assert_eq!(fs::read_to_string(tree.join("rootfs/etc/new")).unwrap(), "new");
     assert!(!tree.join("rootfs/etc/old").exists());
     assert!(tree.join("config.json").exists());
+    assert_eq!(ok(&scratch, &["store", "info", "--format", "{{ layers }}"]), "2\n");
     // The same content again is recognised, and does not change.
     assert_eq!(ok(&scratch, &["copy", "reg:app:1", "local:", "--alias", "twice"]), digits);
     assert_eq!(ok(&scratch, &["refresh"]), "");
@@ -261,6 +278,22 @@ fn container_image_becomes_an_instance_image_once() {
     assert_eq!(ok(&scratch, &["refresh"]), "");
     fails(&scratch, &["copy", "reg:app:1", "local:", "--system"], "Unsupported");
     fails(&scratch, &["copy", "reg:app:1", "local:", "--vm"], "NotFound");
+}
+
+#[test]
+fn prune_tells_of_the_layers_that_it_removes() {
+    let scratch = Scratch::new();
+    let Some(registry) = Registry::start(&scratch, None) else { return };
+    push_container(&registry.client(), "app", "1", &[tar(&[("etc/passwd", "")]), tar(&[("bin/sh", "shell")])]);
+    ok(&scratch, &["remote", "add", "reg", &registry.url(), "--protocol", "oci"]);
+    ok(&scratch, &["copy", "reg:app:1", "local:"]);
+    let told = |words: &[&str]| String::from_utf8(run(&scratch, words).stderr).unwrap();
+    assert!(!told(&["prune"]).contains("layers"));
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let would = told(&["prune", "--unused-for", "1s", "--dry-run"]);
+    assert!(would.contains("0 images and 2 layers (") && would.contains("would be freed"), "{would}");
+    assert!(told(&["prune", "--unused-for", "1s"]).contains("0 images and 2 layers ("));
+    assert_eq!(ok(&scratch, &["store", "info", "--format", "{{ layers }} {{ layer_size }}"]), "0 0\n");
 }
 
 /// A server of this program, which ends with the test.

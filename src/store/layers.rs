@@ -1,0 +1,465 @@
+//! Layers of container images, kept by their digest, so that a second image of one base downloads only its own layers.
+//!
+//! A kept layer is an object that no row names, and its note says so: a catalog needs no table for it, and a layer that
+//! nobody uses is swept as any abandoned upload, once its lease has expired. Each use renews the lease.
+//!
+//! | note | key | holder |
+//! |---|---|---|
+//! | a layer that arrives | `DIGEST.RANDOM.layer` | the staged file, as for every upload |
+//! | a layer that is there | `DIGEST.RANDOM.layer` | `layer/BYTES` |
+//!
+//! It is a cache: losing a layer costs a download, so nothing here is repaired, and a layer is hashed again before it is
+//! used. All together are bounded by [`Limits::layer_cache`](crate::Limits::layer_cache); the least recently used go first.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use super::blobs::BlobKey;
+use super::catalog::{Object, ObjectState};
+use super::open::Store;
+use super::scratch::StagedFile;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{Fingerprint, Hasher};
+use crate::io::{self as bytes, Blob, ReadAt};
+use crate::omissions::Omitted;
+use crate::progress::Monitor;
+
+/// How long a layer is kept after its last use, in seconds: as long as `prune` keeps cached images by default.
+const LIFETIME_SECONDS: i64 = 10 * 24 * 60 * 60;
+/// Notes of one page, and of one transaction.
+const PAGE: usize = 64;
+/// What a layer counts for at least towards the limit, in bytes. It bounds the number of notes, which every change of a
+/// store reads.
+const MIN_CHARGE: u64 = 4 << 20;
+
+/// The layers of container images that a store keeps; see [`Store::layers`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LayerTotals {
+    /// How many layers there are.
+    pub layers: u64,
+    /// Their sizes added up, in bytes, as they came from the registry.
+    pub bytes: u64,
+}
+
+impl LayerTotals {
+    /// Counts one more layer.
+    pub(super) fn add(&mut self, layer: &CachedLayer) {
+        self.layers = self.layers.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(layer.size);
+    }
+}
+
+/// A layer that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CachedLayer {
+    key: BlobKey,
+    digest: Fingerprint,
+    size: u64,
+    lease_until: i64,
+}
+
+impl CachedLayer {
+    /// The layer that a note describes; `None` for another kind of note.
+    fn of(note: Object) -> Option<Self> {
+        let ObjectState::Uploading { holder, lease_until } = note.state else { return None };
+        let size = holder.strip_prefix("layer/")?.parse().ok()?;
+        Some(Self { key: note.key, digest: note.fingerprint, size, lease_until })
+    }
+
+    fn note(&self) -> Object {
+        let holder = format!("layer/{}", self.size);
+        let state = ObjectState::Uploading { holder, lease_until: self.lease_until };
+        Object::new(self.key.clone(), self.digest, state)
+    }
+
+    /// When it was last used, in seconds since 1970.
+    pub(super) fn last_use(&self) -> i64 {
+        self.lease_until.saturating_sub(LIFETIME_SECONDS)
+    }
+}
+
+impl Store {
+    /// Counts the layers of container images that the store keeps, so that images with the same layers need not download
+    /// them again. They go when they were not used for ten days, by [`prune`](Self::prune), and when there are more than
+    /// [`Limits::layer_cache`](crate::Limits::layer_cache) allows.
+    ///
+    /// ```
+    /// use lxd_image::store::Store;
+    ///
+    /// assert_eq!(Store::in_memory()?.layers()?.bytes, 0);
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub fn layers(&self) -> Result<LayerTotals> {
+        let mut totals = LayerTotals::default();
+        self.cached_layers()?.iter().for_each(|layer| totals.add(layer));
+        Ok(totals)
+    }
+
+    /// Opens a kept layer, once its bytes were hashed and have the digest, and renews its lease. `None` where there is none.
+    /// A layer that is damaged is dropped, and the monitor is told.
+    ///
+    /// # Errors
+    /// `Cancelled`; those of the catalog.
+    #[cfg(feature = "remote")]
+    pub(crate) fn cached_layer(&self, digest: &Fingerprint, size: u64, monitor: &Monitor) -> Result<Option<Blob>> {
+        let now = self.now();
+        for layer in self.copies_of_layer(digest)? {
+            if layer.lease_until <= now || layer.size != size {
+                continue;
+            }
+            match self.verified_layer(&layer, monitor) {
+                Ok(blob) => {
+                    self.renew(&layer, now)?;
+                    return Ok(Some(blob));
+                }
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) => {
+                    let reason = format!("its copy in the store can't be used, and was dropped: {}", error.message());
+                    monitor.omit(format!("sha256:{digest}"), Omitted::Skipped { reason: reason.into() });
+                    self.drop_layers(&[layer])?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens the object of a layer and hashes it.
+    #[cfg(feature = "remote")]
+    fn verified_layer(&self, layer: &CachedLayer, monitor: &Monitor) -> Result<Blob> {
+        let blob = self.blobs.open(&layer.key)?;
+        if blob.len() != layer.size {
+            return Err(Error::mismatch("its size in bytes", layer.size.to_string(), blob.len().to_string()));
+        }
+        let mut hasher = Hasher::new();
+        let mut check = |_| monitor.check();
+        bytes::read_all(&blob, "it can't be read", &mut check, &mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        let found = hasher.finish();
+        if found != layer.digest {
+            return Err(Error::mismatch("its digest", layer.digest.to_string(), found.to_string()));
+        }
+        Ok(blob)
+    }
+
+    /// Notes that a layer is used now, unless it was dropped meanwhile.
+    #[cfg(feature = "remote")]
+    fn renew(&self, layer: &CachedLayer, now: i64) -> Result<()> {
+        let renewed = CachedLayer { lease_until: now.saturating_add(LIFETIME_SECONDS), ..layer.clone() };
+        if renewed.lease_until <= layer.lease_until {
+            return Ok(());
+        }
+        self.catalog.write(&mut |catalog| {
+            let there = catalog.object(&layer.key)?.and_then(CachedLayer::of);
+            // Another process may have renewed it.
+            if there.is_some_and(|there| there.lease_until < renewed.lease_until) {
+                catalog.put_object(&renewed.note())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Keeps a layer whose bytes have this digest, as far as the caller could tell. Returns whether it fits into the limit.
+    /// Call [`trim_layers`](Self::trim_layers) after the last one.
+    ///
+    /// # Errors
+    /// Those of the blob store and the catalog. Nothing of it is left then.
+    #[cfg(feature = "remote")]
+    pub(crate) fn keep_layer(&self, digest: &Fingerprint, staged: &mut StagedFile, monitor: &Monitor) -> Result<bool> {
+        let size = staged.len();
+        if size.max(MIN_CHARGE) > self.options.limits.layer_cache {
+            return Ok(false);
+        }
+        let key = BlobKey::layer(digest);
+        let note = self.uploading(key.clone(), digest, staged.holder());
+        self.catalog.write(&mut |catalog| catalog.put_object(&note))?;
+        let kept = self.blobs.put(&key, staged, monitor).and_then(|()| {
+            let lease_until = self.now().saturating_add(LIFETIME_SECONDS);
+            let layer = CachedLayer { key: key.clone(), digest: *digest, size, lease_until };
+            self.catalog.write(&mut |catalog| {
+                if catalog.object(&key)?.as_ref() != Some(&note) {
+                    return Err(Error::new(
+                        ErrorKind::Transient,
+                        "the layer took longer than its lease, and was swept",
+                    ));
+                }
+                catalog.put_object(&layer.note())
+            })
+        });
+        if kept.is_err() {
+            // Where even this fails, a later sweep finds the note.
+            let _ = self.abandon(digest, &[key]);
+        }
+        kept.map(|()| true)
+    }
+
+    /// Drops the layers that are over the limit, the least recently used first, and second copies of one layer, which
+    /// several downloads at once may leave.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    #[cfg(feature = "remote")]
+    pub(crate) fn trim_layers(&self) -> Result<()> {
+        let all = self.cached_layers()?;
+        self.drop_layers(&over_limit(all, self.options.limits.layer_cache)).map(drop)
+    }
+
+    /// The layers that a pruning at `now` removes: those without use for `unused_for` seconds (zero: any time), those whose
+    /// lease has expired, and those over the limit.
+    pub(super) fn layers_to_prune(&self, unused_for: u64, now: i64) -> Result<Vec<CachedLayer>> {
+        let is_unused = |layer: &CachedLayer| {
+            // After the clock was set back the last use may lie in the future: that counts as just used.
+            let unused = now.saturating_sub(layer.last_use()).max(0);
+            layer.lease_until <= now || unused_for > 0 && unused.unsigned_abs() >= unused_for
+        };
+        let (mut unused, rest): (Vec<_>, Vec<_>) = self.cached_layers()?.into_iter().partition(is_unused);
+        unused.extend(over_limit(rest, self.options.limits.layer_cache));
+        Ok(unused)
+    }
+
+    /// Marks layers as dead that are as they were read, and deletes them. Returns what was dropped.
+    pub(super) fn drop_layers(&self, layers: &[CachedLayer]) -> Result<LayerTotals> {
+        let mut dropped = LayerTotals::default();
+        for batch in layers.chunks(PAGE) {
+            let mut gone = dropped;
+            self.catalog.write(&mut |catalog| {
+                gone = dropped;
+                for layer in batch {
+                    // Somebody may have used it since.
+                    if catalog.object(&layer.key)? == Some(layer.note()) {
+                        catalog.put_object(&self.dead(&layer.key, &layer.digest))?;
+                        gone.add(layer);
+                    }
+                }
+                Ok(())
+            })?;
+            dropped = gone;
+        }
+        if !layers.is_empty() {
+            // The notes of what can't be deleted now remain for a later sweep.
+            let _ = self.reconcile();
+        }
+        Ok(dropped)
+    }
+
+    /// Marks the object of a layer as dead that has no note, because the catalog was lost.
+    pub(super) fn forget_layer(&self, digest: &Fingerprint, key: &BlobKey) -> Result<()> {
+        self.catalog.write(&mut |catalog| match catalog.object(key)? {
+            Some(_) => Ok(()),
+            None => catalog.put_object(&self.dead(key, digest)),
+        })
+    }
+
+    /// All layers that are kept. The limit bounds their number.
+    fn cached_layers(&self) -> Result<Vec<CachedLayer>> {
+        let mut all = Vec::new();
+        self.for_each_note(&mut |note| {
+            all.extend(CachedLayer::of(note));
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// The copies of one layer: one, except after downloads at the same time.
+    #[cfg(feature = "remote")]
+    fn copies_of_layer(&self, digest: &Fingerprint) -> Result<Vec<CachedLayer>> {
+        let [mut after, ..] = BlobKey::legacy(digest);
+        let front = after.clone();
+        let mut copies = Vec::new();
+        loop {
+            let notes = self.catalog.objects(Some(&after), PAGE)?;
+            let is_last = notes.len() < PAGE;
+            for note in notes {
+                if !note.key.as_str().starts_with(front.as_str()) {
+                    return Ok(copies);
+                }
+                after = note.key.clone();
+                copies.extend(CachedLayer::of(note));
+            }
+            if is_last {
+                return Ok(copies);
+            }
+        }
+    }
+}
+
+/// Those of all layers that have to go so that the rest fits, and second copies.
+fn over_limit(mut all: Vec<CachedLayer>, limit: u64) -> Vec<CachedLayer> {
+    all.sort_by(|one, other| (Reverse(one.lease_until), &one.key).cmp(&(Reverse(other.lease_until), &other.key)));
+    let mut seen = BTreeSet::new();
+    let mut bytes = 0_u64;
+    all.retain(|layer| {
+        if !seen.insert(layer.digest) {
+            return true;
+        }
+        bytes = bytes.saturating_add(layer.size.max(MIN_CHARGE));
+        bytes > limit
+    });
+    all
+}
+
+#[cfg(all(test, feature = "remote"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::{CheckOptions, MemoryBlobs, MemoryCatalog, PruneOptions, Scratch, StoreOptions};
+
+    /// A store in memory whose clock the test sets.
+    fn store(limit: u64) -> (Store, Arc<AtomicI64>) {
+        let time = Arc::new(AtomicI64::new(1_700_000_000));
+        let clock = Arc::clone(&time);
+        let limits = crate::Limits { layer_cache: limit, ..crate::Limits::default() };
+        let options = StoreOptions::new().limits(limits).clock(move || clock.load(Ordering::Relaxed));
+        let (blobs, catalog) = (Arc::new(MemoryBlobs::new()), Arc::new(MemoryCatalog::new()));
+        (options.open_parts(blobs, catalog, Scratch::in_memory()), time)
+    }
+
+    fn keep(store: &Store, content: &[u8]) -> Fingerprint {
+        let digest = Fingerprint::of(content);
+        keep_as(store, &digest, content);
+        digest
+    }
+
+    fn keep_as(store: &Store, digest: &Fingerprint, content: &[u8]) {
+        let mut staged = store.scratch.create().unwrap();
+        staged.write_all(content).unwrap();
+        store.keep_layer(digest, &mut staged, &Monitor::none()).unwrap();
+        store.trim_layers().unwrap();
+    }
+
+    fn read(store: &Store, digest: &Fingerprint, size: u64) -> Option<Vec<u8>> {
+        let blob = store.cached_layer(digest, size, &Monitor::none()).unwrap()?;
+        let mut all = Vec::new();
+        blob.reader().read_to_end(&mut all).unwrap();
+        Some(all)
+    }
+
+    fn blobs(store: &Store) -> usize {
+        store.blobs.list(None, 1_000).unwrap().len()
+    }
+
+    #[test]
+    fn kept_layer_is_read_again() {
+        let (store, _) = store(1 << 30);
+        let digest = keep(&store, b"a layer");
+        assert_eq!(read(&store, &digest, 7).unwrap(), b"a layer");
+        assert_eq!(read(&store, &digest, 8), None, "another size is another blob");
+        assert_eq!(store.layers().unwrap(), LayerTotals { layers: 1, bytes: 7 });
+    }
+
+    #[test]
+    fn damaged_layer_is_dropped_and_told() {
+        let (store, _) = store(1 << 30);
+        let digest = Fingerprint::of(b"a layer");
+        keep_as(&store, &digest, b"rotten!");
+        let monitor = Monitor::none().nested();
+        assert!(store.cached_layer(&digest, 7, &monitor).unwrap().is_none());
+        assert_eq!(monitor.omissions().total(), 1);
+        assert_eq!((store.layers().unwrap().layers, blobs(&store)), (0, 0));
+    }
+
+    #[test]
+    fn second_copy_of_a_layer_is_dropped() {
+        let (store, _) = store(1 << 30);
+        let digest = keep(&store, b"a layer");
+        assert_eq!(keep(&store, b"a layer"), digest);
+        assert_eq!((store.layers().unwrap().layers, blobs(&store)), (1, 1));
+        assert_eq!(read(&store, &digest, 7).unwrap(), b"a layer");
+    }
+
+    #[test]
+    fn least_recently_used_layer_goes_first() {
+        // Room for two.
+        let (store, time) = store(2 * MIN_CHARGE);
+        let one = keep(&store, b"one");
+        time.fetch_add(1, Ordering::Relaxed);
+        let two = keep(&store, b"two");
+        time.fetch_add(1, Ordering::Relaxed);
+        assert!(read(&store, &one, 3).is_some());
+        time.fetch_add(1, Ordering::Relaxed);
+        let three = keep(&store, b"3rd");
+        assert!(read(&store, &one, 3).is_some() && read(&store, &three, 3).is_some());
+        assert!(read(&store, &two, 3).is_none());
+        assert_eq!(blobs(&store), 2);
+    }
+
+    #[test]
+    fn layer_over_the_limit_is_not_kept() {
+        let (store, _) = store(MIN_CHARGE - 1);
+        keep(&store, b"a layer");
+        assert_eq!((store.layers().unwrap().layers, blobs(&store)), (0, 0));
+    }
+
+    #[test]
+    fn prune_removes_unused_layers_and_counts_their_bytes() {
+        let (store, time) = store(1 << 30);
+        keep(&store, b"a layer");
+        time.fetch_add(60, Ordering::Relaxed);
+        let used = keep(&store, b"another");
+        let options = PruneOptions::unused_for(Duration::from_secs(60));
+        let would = store.prune(&options.clone().dry_run(true)).unwrap();
+        assert_eq!((would.layers, would.layer_bytes, would.bytes), (1, 7, 7));
+        assert_eq!(store.layers().unwrap().layers, 2);
+        let done = store.prune(&options).unwrap();
+        assert_eq!((done.layers, done.layer_bytes, done.bytes), (1, 7, 7));
+        assert!(read(&store, &used, 7).is_some());
+        assert_eq!(blobs(&store), 1);
+    }
+
+    #[test]
+    fn lease_that_expired_lets_a_sweep_remove_the_layer() {
+        let (store, time) = store(1 << 30);
+        let digest = keep(&store, b"a layer");
+        time.fetch_add(LIFETIME_SECONDS - 1, Ordering::Relaxed);
+        store.sweep().unwrap();
+        assert!(read(&store, &digest, 7).is_some(), "a use renews the lease");
+        time.fetch_add(LIFETIME_SECONDS, Ordering::Relaxed);
+        assert!(read(&store, &digest, 7).is_none());
+        store.sweep().unwrap();
+        assert_eq!(blobs(&store), 0);
+    }
+
+    #[test]
+    fn check_does_not_call_a_layer_damage() {
+        let (store, _) = store(1 << 30);
+        let digest = keep(&store, b"a layer");
+        assert!(store.check(&CheckOptions::new()).unwrap().is_clean());
+        assert!(store.check(&CheckOptions::new().repair(true)).unwrap().is_clean());
+        assert!(read(&store, &digest, 7).is_some());
+    }
+
+    #[test]
+    fn repair_removes_a_layer_without_a_note() {
+        let (store, _) = store(1 << 30);
+        keep(&store, b"a layer");
+        let key = store.blobs.list(None, 1).unwrap().remove(0);
+        store.catalog.write(&mut |catalog| catalog.remove_object(&key)).unwrap();
+        assert!(store.check(&CheckOptions::new()).unwrap().is_clean());
+        assert!(store.check(&CheckOptions::new().repair(true)).unwrap().is_clean());
+        assert_eq!(blobs(&store), 0);
+    }
+
+    #[test]
+    fn cancelled_keeping_leaves_no_object() {
+        let (store, _) = store(1 << 30);
+        let cancel = crate::progress::Cancel::new();
+        cancel.cancel();
+        let mut staged = store.scratch.create().unwrap();
+        staged.write_all(b"a layer").unwrap();
+        let monitor = Monitor::none().with_cancel(cancel);
+        store.keep_layer(&Fingerprint::of(b"a layer"), &mut staged, &monitor).unwrap_err();
+        assert_eq!((store.layers().unwrap().layers, blobs(&store)), (0, 0));
+        assert!(store.catalog.objects(None, 10).unwrap().is_empty());
+    }
+}
