@@ -85,7 +85,7 @@ const (
 type Pruned struct {
 	// Images are those that went.
 	Images []PrunedImage
-	// Bytes is the size of their files.
+	// Bytes is the size of their files, and of the layers of container images that went.
 	Bytes uint64
 }
 
