@@ -14,6 +14,15 @@ const MAX_RATIO: u64 = 8;
 /// What may be kept of a layer however small it is stored, in bytes.
 const MIN_ROOM: u64 = 1 << 20;
 
+/// The bytes that decoded layers may take together: no more than `most`, and half of what is free in the temporary
+/// directory once the layers themselves and an image of their size may have been stored there.
+pub(super) fn room(layers: &[&dyn Layer], most: u64) -> u64 {
+    let stored = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size()));
+    let free = rustix::fs::statvfs(std::env::temp_dir())
+        .map_or(u64::MAX, |about| about.f_bavail.saturating_mul(about.f_frsize));
+    most.min(free.saturating_sub(stored.saturating_mul(2)) / 2)
+}
+
 /// Keeps what is decoded, as long as there is room. Without it the layer is decoded twice, and nothing else changes: so an
 /// error of writing is none of the caller.
 pub(super) struct DecodedWriter {

@@ -100,12 +100,15 @@ impl LayerTree {
     ) -> Result<Self> {
         let mut tree = Tree::new(pass.limits);
         let mut kept = KeptFiles { paths: keep, found: BTreeMap::new() };
-        let (mut decoded, mut room) = (Vec::new(), pass.limits.spool);
+        let mut room = decoded::room(layers, pass.limits.spool);
+        let mut decoded = Vec::new();
         for layer in layers {
             tree.begin_layer();
             let mut keep = DecodedWriter::new(*layer, room);
-            read_layer(*layer, Some(&mut keep), pass, done, |chunks| scan(*layer, chunks, &mut tree, &mut kept, pass))
-                .map_err(|error| error.context(layer.name()))?;
+            read_layer(*layer, None, Some(&mut keep), pass, done, |chunks| {
+                scan(*layer, chunks, &mut tree, &mut kept, pass)
+            })
+            .map_err(|error| error.context(layer.name()))?;
             let keep = keep.finish();
             room = room.saturating_sub(keep.as_ref().map_or(0, |layer| layer.length));
             decoded.push(keep);
@@ -146,10 +149,8 @@ impl LayerTree {
             if members.is_empty() {
                 continue;
             }
-            let shown = match decoded {
-                Some(decoded) => read_decoded(decoded, pass, done, |chunks| self.show(chunks, members, pass, visitor)),
-                None => read_layer(*layer, None, pass, done, |chunks| self.show(chunks, members, pass, visitor)),
-            };
+            let show = |chunks: DigestChunks<'_>| self.show(chunks, members, pass, visitor);
+            let shown = read_layer(*layer, decoded.as_ref(), None, pass, done, show);
             shown.map_err(|error| error.context(layer.name()))?;
         }
         Ok(())
@@ -181,7 +182,7 @@ impl LayerTree {
         let inode = &self.tree.inodes[inode];
         let Some(layer) = layers.get(inode.layer) else { return Ok(None) };
         let mut content = None;
-        read_layer(*layer, None, pass, &mut 0, |chunks| {
+        read_layer(*layer, None, None, pass, &mut 0, |chunks| {
             let mut tar = TarReader::of_layer(chunks, pass.limits);
             let mut number = 0;
             while let Some(member) = tar.next()? {
@@ -288,8 +289,12 @@ fn scan(
 }
 
 /// Reads a layer to its end and compares its digests. What is decoded goes to `keep` as well.
+///
+/// With `decoded` it is read as it was decoded before. Its digest is compared all the same: a file that was never synced
+/// may read back otherwise, after an error of the disk that nobody was told.
 fn read_layer<T>(
     layer: &dyn Layer,
+    decoded: Option<&DecodedLayer>,
     keep: Option<&mut DecodedWriter>,
     pass: &ReadPass<'_>,
     done: &mut u64,
@@ -297,13 +302,16 @@ fn read_layer<T>(
 ) -> Result<T> {
     let (algorithm, expected) = layer.decoded_digest();
     let mut digest = if algorithm == "sha512" { Digest::Sha512(Sha512::new()) } else { Digest::Sha256(Sha256::new()) };
-    let input = layer.open(pass.monitor)?;
+    let (input, codec): (Box<dyn Read + Send>, Codec) = match decoded {
+        Some(decoded) => (Box::new(decoded.blob.reader()), Codec::None),
+        None => (layer.open(pass.monitor)?, layer.codec()),
+    };
     let taken = pass.run_observed(
         input,
-        layer.codec(),
+        codec,
         done,
         |_| (),
-        |chunks| consume(DigestChunks { chunks, digest: Some(&mut digest), keep }),
+        |chunks| consume(DigestChunks { chunks, digest: &mut digest, keep }),
     )?;
     let found = digest.finish();
     if found != expected {
@@ -311,23 +319,6 @@ fn read_layer<T>(
         return Err(Error::mismatch("the digest of the decoded layer (its DiffID)", expected, found));
     }
     Ok(taken)
-}
-
-/// Reads a layer that was decoded and checked before, from a file that nobody else can open.
-fn read_decoded<T>(
-    decoded: &DecodedLayer,
-    pass: &ReadPass<'_>,
-    done: &mut u64,
-    consume: impl FnOnce(DigestChunks<'_>) -> Result<T>,
-) -> Result<T> {
-    let input = decoded.blob.reader();
-    pass.run_observed(
-        input,
-        Codec::None,
-        done,
-        |_| (),
-        |chunks| consume(DigestChunks { chunks, digest: None, keep: None }),
-    )
 }
 
 /// A hash of the decoded bytes.
@@ -349,7 +340,7 @@ impl Digest {
 /// Decoded bytes that are hashed and kept as they pass.
 struct DigestChunks<'a> {
     chunks: &'a mut ReceivedChunks,
-    digest: Option<&'a mut Digest>,
+    digest: &'a mut Digest,
     keep: Option<&'a mut DecodedWriter>,
 }
 
@@ -358,9 +349,8 @@ impl Chunks for DigestChunks<'_> {
         let next = self.chunks.next_chunk()?;
         if let Some(chunk) = &next {
             match &mut self.digest {
-                Some(Digest::Sha256(digest)) => digest.update(&**chunk),
-                Some(Digest::Sha512(digest)) => digest.update(&**chunk),
-                None => {}
+                Digest::Sha256(digest) => digest.update(&**chunk),
+                Digest::Sha512(digest) => digest.update(&**chunk),
             }
             if let Some(keep) = &mut self.keep {
                 keep.append(chunk);

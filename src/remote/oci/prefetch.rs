@@ -234,7 +234,7 @@ impl Queue {
     fn keep(&self, store: &Store, digest: &Fingerprint, mut staged: StagedFile) {
         match store.keep_layer(digest, &mut staged, &Monitor::none().with_cancel(self.stop.clone())) {
             Ok(true) => self.has_kept.store(true, Ordering::Relaxed),
-            Ok(false) => self.unkept(digest, "it is larger than the limit `layer_cache`"),
+            Ok(false) => self.unkept(digest, "it is over the limit `layer_cache`, or over a quarter of the free space"),
             Err(error) if error.kind() == ErrorKind::Cancelled => {}
             Err(error) => self.unkept(digest, error.message()),
         }

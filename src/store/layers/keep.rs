@@ -22,12 +22,16 @@ impl Store {
             if layer.lease_until <= now || layer.size != size {
                 continue;
             }
-            match self.verified_layer(&layer, monitor) {
+            match self.verified_layer(&layer, digest, monitor) {
                 Ok(blob) => {
                     self.renew(&layer, now)?;
                     return Ok(Some(blob));
                 }
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                // Dropped by another process meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                // It may be whole: the store can't be read now.
+                Err(error) if error.kind() != ErrorKind::Mismatch => return Err(error),
                 Err(error) => {
                     let reason = format!("its copy in the store can't be used, and was dropped: {}", error.message());
                     monitor.omit(format!("sha256:{digest}"), Omitted::Skipped { reason: reason.into() });
@@ -39,7 +43,7 @@ impl Store {
     }
 
     /// Opens the object of a layer and hashes it.
-    fn verified_layer(&self, layer: &CachedLayer, monitor: &Monitor) -> Result<Blob> {
+    fn verified_layer(&self, layer: &CachedLayer, digest: &Fingerprint, monitor: &Monitor) -> Result<Blob> {
         let blob = self.blobs.open(&layer.key)?;
         if blob.len() != layer.size {
             return Err(Error::mismatch("its size in bytes", layer.size.to_string(), blob.len().to_string()));
@@ -51,8 +55,8 @@ impl Store {
             Ok(())
         })?;
         let found = hasher.finish();
-        if found != layer.digest {
-            return Err(Error::mismatch("its digest", layer.digest.to_string(), found.to_string()));
+        if found != *digest {
+            return Err(Error::mismatch("its digest", digest.to_string(), found.to_string()));
         }
         Ok(blob)
     }
@@ -80,7 +84,7 @@ impl Store {
     /// Those of the blob store and the catalog. Nothing of it is left then.
     pub(crate) fn keep_layer(&self, digest: &Fingerprint, staged: &mut StagedFile, monitor: &Monitor) -> Result<bool> {
         let size = staged.len();
-        if size.max(MIN_CHARGE) > self.options.limits.layer_cache {
+        if size.max(MIN_CHARGE) > self.layer_limit(size)? {
             return Ok(false);
         }
         let key = BlobKey::layer(digest);
@@ -113,7 +117,20 @@ impl Store {
     /// Those of the catalog.
     pub(crate) fn trim_layers(&self) -> Result<()> {
         let all = self.cached_layers()?;
-        self.drop_layers(&over_limit(all, self.options.limits.layer_cache)).map(drop)
+        let bytes = all.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+        let limit = self.layer_limit(bytes)?;
+        self.drop_layers(&over_limit(all, limit)).map(drop)
+    }
+
+    /// The bytes that layers may take together: the limit, and at most a quarter of the disk's free space, with the
+    /// `bytes` that they have of it. A cache must not keep images out.
+    fn layer_limit(&self, bytes: u64) -> Result<u64> {
+        let limit = self.options.limits.layer_cache;
+        if self.blobs.engine() != "directory" {
+            // Scratch tells nothing of the room that a bucket has.
+            return Ok(limit);
+        }
+        Ok(self.scratch.space()?.map_or(limit, |free| limit.min(free.saturating_add(bytes) / 4)))
     }
 
     /// The copies of one layer: one, except after downloads at the same time.

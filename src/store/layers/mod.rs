@@ -138,6 +138,9 @@ impl Store {
 
     /// Marks the object of a layer as dead that has no note, because the catalog was lost.
     pub(super) fn forget_layer(&self, digest: &Fingerprint, key: &BlobKey) -> Result<()> {
+        if self.catalog.object(key)?.is_some() {
+            return Ok(());
+        }
         self.catalog.write(&mut |catalog| match catalog.object(key)? {
             Some(_) => Ok(()),
             None => catalog.put_object(&self.dead(key, digest)),
