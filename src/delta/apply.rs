@@ -108,21 +108,27 @@ pub fn apply(
                 .spawn_scoped(scope, move || decompress_all(secondary, limits, &queue, &answers))
                 .map_err(|error| Error::io("a thread can't be started", error))?;
             let mut waiting: usize = 0;
-            let mut ended = false;
+            // How reading ended. An error counts behind those of the windows before it, so that one delta always fails
+            // at the same window, whichever thread is faster.
+            let mut ended: Option<Result<()>> = None;
             loop {
                 // Filled up first, so that the other thread has work while this one has.
-                while !ended && waiting < AHEAD {
-                    match reader.window(announced, Some(secondary))? {
-                        Some(window) => {
+                while ended.is_none() && waiting < AHEAD {
+                    match reader.window(announced, Some(secondary)) {
+                        Ok(Some(window)) => {
                             announced = announced.saturating_add(window.length as u64);
-                            jobs.send(window).map_err(|_| super::lost())?;
-                            waiting += 1;
+                            match jobs.send(window) {
+                                Ok(()) => waiting += 1,
+                                // The thread has ended with an error, which is among its answers.
+                                Err(_) => ended = Some(Err(super::lost())),
+                            }
                         }
-                        None => ended = true,
+                        Ok(None) => ended = Some(Ok(())),
+                        Err(error) => ended = Some(Err(error)),
                     }
                 }
                 if waiting == 0 {
-                    return Ok(());
+                    return ended.unwrap_or(Ok(()));
                 }
                 executor.delta_bytes = reader.offset();
                 let window = results.recv().map_err(|_| super::lost())??;
