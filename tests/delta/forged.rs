@@ -425,3 +425,33 @@ fn cancelled_call_ends() {
     let done = delta::apply(&Blob::from(BASE.to_vec()), &*bytes, std::io::sink(), &Limits::default(), &monitor);
     assert_eq!(done.unwrap_err().kind(), ErrorKind::Cancelled);
 }
+
+#[test]
+fn delta_that_is_wrong_in_two_windows_always_fails_at_the_first() {
+    /// Gives one byte at a time, so that the thread that decompresses is ahead.
+    struct Slow<'a>(&'a [u8]);
+    impl std::io::Read for Slow<'_> {
+        fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+            std::thread::yield_now();
+            let count = out.len().min(1);
+            self.0.read(&mut out[..count])
+        }
+    }
+    // The first window has damaged LZMA, those behind it are cut off.
+    let wrong = [
+        0xd6, 0xc3, 0xc4, 0x00, 0x01, 0x02, 0x00, 0x26, 0x04, 0x01, 0x20, 0x01, 0x00, 0x04, 0xfd, 0x37, 0x7a, 0x58,
+        0x5a, 0x00, 0x00, 0x00, 0xff, 0x12, 0xd9, 0x41, 0xff, 0xff, 0xde, 0xfe, 0x08, 0x00, 0x00, 0x00, 0xd8, 0x0f,
+        0x23, 0x13, 0x01, 0x00, 0x03, 0x64, 0x61, 0x74, 0x61, 0x05, 0x00, 0x0e, 0x04, 0x01, 0x08, 0x01, 0x00, 0x04,
+        0x02, 0x00, 0x03, 0x6d, 0x6f, 0x72, 0x65, 0x05,
+    ];
+    let base = Blob::from(vec![b'x'; 300]);
+    let failure = |delta: &mut dyn std::io::Read| {
+        let done = delta::apply(&base, delta, &mut Vec::new(), &Limits::default(), &Monitor::none());
+        done.unwrap_err().to_string()
+    };
+    let first = failure(&mut &wrong[..]);
+    for _ in 0..200 {
+        assert_eq!(failure(&mut &wrong[..]), first);
+        assert_eq!(failure(&mut Slow(&wrong)), first);
+    }
+}
