@@ -297,22 +297,19 @@ impl Store {
             report.leave_to_rebuild(options.repair);
             return Ok(report);
         }
-        let mut lost_parts = Vec::new();
+        let mut lost_parts = 0;
         self.for_each_upload(monitor, &mut |listed| {
             match listed {
                 // Without its note the upload can't go on: nothing of value is in the part.
                 Listed::UploadPart(id, key) if options.repair => {
-                    if !self.is_named(&id, &key)? {
-                        lost_parts.push(dead_at_once(&key, &id));
-                    }
+                    lost_parts += usize::from(self.forget(&dead_at_once(&key, &id))?);
                 }
                 listed => problems.extend(self.unlisted(listed, options.repair)?),
             }
             Ok(())
         })?;
-        if !lost_parts.is_empty() {
-            report.swept += lost_parts.len();
-            self.catalog.write(&mut |catalog| lost_parts.iter().try_for_each(|part| catalog.put_object(part)))?;
+        if lost_parts > 0 {
+            report.swept += lost_parts;
             self.reconcile()?;
         }
         if options.repair {
@@ -364,7 +361,7 @@ impl Store {
             // It is no damage: losing one costs a download, so nothing is lost with its note.
             Listed::Layer { digest, key } => {
                 if repair {
-                    self.forget_layer(&digest, &key)?;
+                    self.forget(&self.dead(&key, &digest))?;
                 }
                 return Ok(Vec::new());
             }

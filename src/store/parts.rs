@@ -30,8 +30,6 @@ use crate::progress::Monitor;
 
 /// How long an upload in parts may take from its first byte, in seconds. Its bytes take up space until then.
 const LIFETIME_SECONDS: i64 = 3 * 24 * 60 * 60;
-/// Notes of one page.
-const PAGE: usize = 1_000;
 /// Notes of one transaction.
 const BATCH: usize = 64;
 /// Bytes of one read of a body.
@@ -267,22 +265,10 @@ impl Store {
 
     /// Passes every part with this ID to `work`, whatever its generation.
     fn for_each_part(&self, id: &Fingerprint, work: &mut dyn FnMut(UploadPart)) -> Result<()> {
-        let first = head(id);
-        let mut after = first.clone();
-        loop {
-            let notes = self.catalog.objects(Some(&after), PAGE)?;
-            let is_last = notes.len() < PAGE;
-            for note in notes {
-                if !note.key.as_str().starts_with(first.as_str()) {
-                    return Ok(());
-                }
-                UploadPart::of(&note).into_iter().for_each(&mut *work);
-                after = note.key;
-            }
-            if is_last {
-                return Ok(());
-            }
-        }
+        self.for_each_note_of(id, &mut |note| {
+            UploadPart::of(&note).into_iter().for_each(&mut *work);
+            Ok(())
+        })
     }
 }
 

@@ -130,17 +130,49 @@ impl Store {
     /// Passes every note to `work`, page by page: the number of notes is not bounded, and all of
     /// them need not fit into memory.
     pub(super) fn for_each_note(&self, work: &mut dyn FnMut(Object) -> Result<()>) -> Result<()> {
-        let mut after: Option<BlobKey> = None;
+        self.for_each_note_behind(None, work)
+    }
+
+    /// Passes the notes to `work` whose keys begin with a digest, but for the bare digest, in the order of their keys.
+    #[cfg(any(feature = "remote", feature = "server"))]
+    pub(super) fn for_each_note_of(
+        &self,
+        digest: &Fingerprint,
+        work: &mut dyn FnMut(Object) -> Result<()>,
+    ) -> Result<()> {
+        let [front, ..] = BlobKey::legacy(digest);
+        self.for_each_note_behind(Some(&front), work)
+    }
+
+    /// Passes the notes behind a key to `work`, as long as their keys begin with it.
+    fn for_each_note_behind(&self, front: Option<&BlobKey>, work: &mut dyn FnMut(Object) -> Result<()>) -> Result<()> {
+        let is_behind = |note: &Object| front.is_none_or(|front| note.key.as_str().starts_with(front.as_str()));
+        let mut after = front.cloned();
         loop {
             let notes = self.catalog.objects(after.as_ref(), PAGE)?;
             let Some(last) = notes.last() else { return Ok(()) };
             after = Some(last.key.clone());
-            let is_last = notes.len() < PAGE;
-            notes.into_iter().try_for_each(&mut *work)?;
+            let is_last = notes.len() < PAGE || !is_behind(last);
+            notes.into_iter().take_while(is_behind).try_for_each(&mut *work)?;
             if is_last {
                 return Ok(());
             }
         }
+    }
+
+    /// Writes the note that an object is dead, unless there is a note about it. Returns whether there was none: the
+    /// catalog that had one was lost.
+    pub(super) fn forget(&self, dead: &Object) -> Result<bool> {
+        // Most have one, and a read keeps no other writer waiting.
+        if self.catalog.object(&dead.key)?.is_some() {
+            return Ok(false);
+        }
+        let mut is_forgotten = false;
+        self.catalog.write(&mut |catalog| {
+            is_forgotten = catalog.object(&dead.key)?.is_none();
+            if is_forgotten { catalog.put_object(dead) } else { Ok(()) }
+        })?;
+        Ok(is_forgotten)
     }
 
     /// The note that marks an object as dead: no row will name it again.

@@ -1,6 +1,6 @@
 //! Keeping and using layers, for the clients of registries.
 
-use super::{CachedLayer, LIFETIME_SECONDS, MIN_CHARGE, PAGE, over_limit};
+use super::{CachedLayer, LIFETIME_SECONDS, MIN_CHARGE, over_limit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::io::{self as bytes, Blob, ReadAt};
@@ -135,23 +135,12 @@ impl Store {
 
     /// The copies of one layer: one, except after downloads at the same time.
     fn copies_of_layer(&self, digest: &Fingerprint) -> Result<Vec<CachedLayer>> {
-        let [mut after, ..] = BlobKey::legacy(digest);
-        let front = after.clone();
         let mut copies = Vec::new();
-        loop {
-            let notes = self.catalog.objects(Some(&after), PAGE)?;
-            let is_last = notes.len() < PAGE;
-            for note in notes {
-                if !note.key.as_str().starts_with(front.as_str()) {
-                    return Ok(copies);
-                }
-                after = note.key.clone();
-                copies.extend(CachedLayer::of(note));
-            }
-            if is_last {
-                return Ok(copies);
-            }
-        }
+        self.for_each_note_of(digest, &mut |note| {
+            copies.extend(CachedLayer::of(note));
+            Ok(())
+        })?;
+        Ok(copies)
     }
 }
 

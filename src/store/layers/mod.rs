@@ -25,8 +25,8 @@ use crate::fingerprint::Fingerprint;
 
 /// How long a layer is kept after its last use, in seconds: as long as `prune` keeps cached images by default.
 const LIFETIME_SECONDS: i64 = 10 * 24 * 60 * 60;
-/// Notes of one page, and of one transaction.
-const PAGE: usize = 64;
+/// Notes of one transaction.
+const BATCH: usize = 64;
 /// What a layer counts for at least towards the limit, in bytes. It bounds the number of notes, which every change of a
 /// store reads.
 const MIN_CHARGE: u64 = 4 << 20;
@@ -114,7 +114,7 @@ impl Store {
     /// Marks layers as dead that are as they were read, and deletes them. Returns what was dropped.
     pub(super) fn drop_layers(&self, layers: &[CachedLayer]) -> Result<LayerTotals> {
         let mut dropped = LayerTotals::default();
-        for batch in layers.chunks(PAGE) {
+        for batch in layers.chunks(BATCH) {
             let mut gone = dropped;
             self.catalog.write(&mut |catalog| {
                 gone = dropped;
@@ -134,17 +134,6 @@ impl Store {
             let _ = self.reconcile();
         }
         Ok(dropped)
-    }
-
-    /// Marks the object of a layer as dead that has no note, because the catalog was lost.
-    pub(super) fn forget_layer(&self, digest: &Fingerprint, key: &BlobKey) -> Result<()> {
-        if self.catalog.object(key)?.is_some() {
-            return Ok(());
-        }
-        self.catalog.write(&mut |catalog| match catalog.object(key)? {
-            Some(_) => Ok(()),
-            None => catalog.put_object(&self.dead(key, digest)),
-        })
     }
 
     /// All layers that are kept. The limit bounds their number.
