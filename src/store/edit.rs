@@ -107,7 +107,7 @@ impl Edit {
                 ("properties", FlatValue::Map(all)) => edit.properties(all),
                 ("properties", FlatValue::Text(None)) => edit.properties(Properties::new()),
                 (_, FlatValue::Text(Some(value))) => edit.field(&key, &value)?,
-                _ if FIXED.contains(&key.as_str()) => edit,
+                _ if is_fixed(&key) => edit,
                 _ => return Err(Error::invalid(format!("`{key}` cannot be set to a list or a map"))),
             };
         }
@@ -128,7 +128,7 @@ impl Edit {
             "public" => self.public(boolean()?),
             "auto_update" => self.auto_update(boolean()?),
             "expires_at" => self.expires_at(moment(value)?),
-            _ if FIXED.contains(&key) => self,
+            _ if is_fixed(key) => self,
             _ => {
                 return Err(Error::invalid(format!("`{key}` cannot be set"))
                     .with_hint("public, auto_update and expires_at can be set; properties with `set-property`"));
@@ -154,8 +154,8 @@ impl Edit {
     }
 }
 
-/// The fields of the REST object that cannot be changed.
-const FIXED: &[&str] = &[
+/// The fields of the REST object that no server lets a client change.
+pub(crate) const SET_BY_SERVER: [&str; 11] = [
     "aliases",
     "architecture",
     "cached",
@@ -163,12 +163,16 @@ const FIXED: &[&str] = &[
     "filename",
     "fingerprint",
     "last_used_at",
-    "profiles",
     "size",
     "type",
     "update_source",
     "uploaded_at",
 ];
+
+/// Whether a field of the REST object cannot be changed here: a store has no profiles.
+fn is_fixed(key: &str) -> bool {
+    key == "profiles" || SET_BY_SERVER.contains(&key)
+}
 
 /// Parses an expiry date: a time of the REST API, anything that [`parse_time`] accepts, or `never` (`None`).
 fn moment(text: &str) -> Result<Option<i64>> {

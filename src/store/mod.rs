@@ -126,6 +126,8 @@ pub use check::{CheckOptions, CheckReport, Finding, Unrepaired};
 pub use column::{Column, size_text, time_text};
 pub use description::StoreDescription;
 pub use edit::Edit;
+#[cfg(feature = "remote")]
+pub(crate) use edit::SET_BY_SERVER;
 pub use export::{ExportOptions, Exported};
 pub use filter::{Filter, NearMiss};
 pub use image::{Alias, AliasTarget, ETag, ImageObjects, StoredImage, UpdateSource};

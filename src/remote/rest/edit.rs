@@ -11,27 +11,11 @@ use crate::progress::Monitor;
 use crate::protocol::escape::segment;
 use crate::protocol::rest::{Envelope, Image};
 use crate::remote::http::{Method, Request};
-use crate::store::{Alias, Edit, StoredImage};
+use crate::store::{Alias, Edit, SET_BY_SERVER, StoredImage};
 use crate::time::rfc3339;
 
-/// Fields that a server sets itself. LXD and Incus ignore them in a change; they are left out to say only what is meant.
-const READ_ONLY: [&str; 15] = [
-    "aliases",
-    "architecture",
-    "cached",
-    "created_at",
-    "filename",
-    "fingerprint",
-    "last_used_at",
-    "locations",
-    "project",
-    "release_codename",
-    "release_title",
-    "size",
-    "type",
-    "update_source",
-    "uploaded_at",
-];
+/// Further fields that some servers set themselves. A change leaves all of these out, to say only what is meant.
+const SET_BY_NEWER_SERVERS: [&str; 4] = ["locations", "project", "release_codename", "release_title"];
 
 impl Lxd {
     /// Changes an image that was resolved or listed here.
@@ -55,8 +39,11 @@ impl Lxd {
         let mut after = before.clone();
         edit.apply(&mut after)?;
         // `PUT` replaces the object: fields that an edit does not know, of newer servers too, must be sent back as they came.
-        let Value::Object(mut body) = object else { return Err(Error::malformed("an image is no JSON object")) };
-        body.retain(|key, value| !READ_ONLY.contains(&key.as_str()) && !value.is_null());
+        let Value::Object(mut body) = object else { return Err(Error::malformed("the image is not a JSON object")) };
+        body.retain(|key, value| {
+            let is_set_by_server = SET_BY_SERVER.iter().chain(&SET_BY_NEWER_SERVERS).any(|name| name == key);
+            !is_set_by_server && !value.is_null()
+        });
         body.insert("public".to_owned(), json!(after.public));
         body.insert("auto_update".to_owned(), json!(after.auto_update));
         body.insert("properties".to_owned(), json!(after.properties));

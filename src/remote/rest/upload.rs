@@ -4,7 +4,6 @@
 //! their last alias. Everything that can be refused is checked before the first byte is sent. The body is streamed from the
 //! store; the server computes the digest itself, and its result is compared with the fingerprint.
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use serde_json::json;
@@ -383,21 +382,21 @@ impl UploadBody {
     }
 
     /// Reads `length` bytes from `offset` on.
-    pub(super) fn reader(&self, offset: u64, length: u64) -> Pieces<'_> {
+    pub(super) fn reader(&self, offset: u64, length: u64) -> Box<dyn Read + Send + '_> {
         let (mut skip, mut left) = (offset, length);
-        let mut readers: VecDeque<Box<dyn Read + Send + '_>> = VecDeque::new();
+        let mut all: Box<dyn Read + Send + '_> = Box::new(io::empty());
         for piece in &self.pieces {
             let here = piece.len().saturating_sub(skip).min(left);
             if here > 0 {
-                readers.push_back(match piece {
-                    Piece::Text(text) => Box::new(text_from(text, skip, here)),
-                    Piece::File(file) => Box::new(file.reader_from(skip, here)),
-                });
+                all = match piece {
+                    Piece::Text(text) => Box::new(all.chain(text_from(text, skip, here))),
+                    Piece::File(file) => Box::new(all.chain(file.reader_from(skip, here))),
+                };
             }
             skip = skip.saturating_sub(piece.len());
             left -= here;
         }
-        Pieces(readers)
+        all
     }
 }
 
@@ -405,22 +404,6 @@ impl UploadBody {
 fn text_from(text: &[u8], start: u64, length: u64) -> &[u8] {
     let at = |place: u64| usize::try_from(place).map_or(text.len(), |place| place.min(text.len()));
     text.get(at(start)..at(start.saturating_add(length))).unwrap_or_default()
-}
-
-/// Several readers, one after the other.
-pub(super) struct Pieces<'a>(VecDeque<Box<dyn Read + Send + 'a>>);
-
-impl Read for Pieces<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while let Some(piece) = self.0.front_mut() {
-            let count = piece.read(out)?;
-            if count > 0 || out.is_empty() {
-                return Ok(count);
-            }
-            self.0.pop_front();
-        }
-        Ok(0)
-    }
 }
 
 /// A reader that reports how much of a body was sent.

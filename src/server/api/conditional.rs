@@ -13,6 +13,7 @@
 
 use http::header;
 
+use super::digits;
 use crate::server::message::Request;
 
 /// Whether a list of entity tags contains this one. Accepts tags without quotes, as LXD sends them.
@@ -69,9 +70,8 @@ pub(crate) fn wanted(request: &Request, etag: &str, total: u64) -> Wanted {
     }
     let Some((first, last)) = spec.trim().split_once('-') else { return Wanted::Whole };
     let number = |text: &str| -> Option<u64> {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         // A number that no `u64` holds is behind the end of every file.
-        digits.then(|| text.parse().unwrap_or(u64::MAX))
+        digits(text).map(|text| text.parse().unwrap_or(u64::MAX))
     };
     match (number(first), number(last)) {
         // The last bytes.

@@ -85,9 +85,7 @@ fn is_host(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     text.len() <= MAX_HOST_BYTES
         && host.is_none_or(|host| !host.is_empty() && !host.starts_with(['-', '.']) && host.bytes().all(plain))
-        && port.is_none_or(|port| {
-            !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
-        })
+        && port.is_none_or(|port| super::digits(port).is_some_and(|port| port.parse::<u16>().is_ok()))
 }
 
 #[cfg(test)]

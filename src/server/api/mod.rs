@@ -25,3 +25,8 @@ pub(crate) mod host;
 pub(crate) mod metrics;
 pub(crate) mod rest;
 pub(crate) mod simplestreams;
+
+/// A text of decimal digits alone, as numbers in HTTP are: the parser of Rust would take a sign as well.
+fn digits(text: &str) -> Option<&str> {
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
+}

@@ -190,21 +190,17 @@ impl Quotas {
 
     /// Fails if a client has too many uploads in parts that are not finished, besides `id`.
     fn check_unfinished(&self, uploader: &Uploader, id: &Fingerprint, most: u64, store: &Store) -> Result<()> {
-        let unfinished = |ledgers: &HashMap<Uploader, Ledger>| -> Vec<Fingerprint> {
+        let others = || -> Vec<Fingerprint> {
+            let ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let parts = ledgers.get(uploader).map(|ledger| ledger.parts.keys());
             parts.into_iter().flatten().filter(|other| *other != id).copied().collect()
         };
-        let known = unfinished(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let known = others();
         if (known.len() as u64) < most {
             return Ok(());
         }
-        for id in known {
-            if store.partial_upload(&id)?.is_none() {
-                let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                ledgers.get_mut(uploader).and_then(|ledger| ledger.parts.remove(&id));
-            }
-        }
-        if (unfinished(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).len() as u64) < most {
+        self.forget_ended(uploader, &known, store)?;
+        if (others().len() as u64) < most {
             return Ok(());
         }
         let error = Error::limit("client_unfinished", most, "the number of uploads that this client has not finished");
@@ -278,6 +274,17 @@ impl Quotas {
         Ok(())
     }
 
+    /// Takes those of a client's uploads in parts off its ledger that have ended, here or at another server.
+    fn forget_ended(&self, uploader: &Uploader, ids: &[Fingerprint], store: &Store) -> Result<()> {
+        for id in ids {
+            if store.partial_upload(id)?.is_none() {
+                let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                ledgers.get_mut(uploader).and_then(|ledger| ledger.parts.remove(id));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes images off a ledger that are in the store no more, if the client needs the room.
     fn forget_removed(&self, uploader: &Uploader, most: u64, wanted: u64, store: &Store) -> Result<()> {
         let (stored, parts): (Vec<Fingerprint>, Vec<Fingerprint>) = {
@@ -289,12 +296,7 @@ impl Quotas {
                 _ => return Ok(()),
             }
         };
-        let mut over = Vec::new();
-        for id in parts {
-            if store.partial_upload(&id)?.is_none() {
-                over.push(id);
-            }
-        }
+        self.forget_ended(uploader, &parts, store)?;
         let mut gone = Vec::new();
         for fingerprint in stored {
             match store.image(&fingerprint) {
@@ -306,7 +308,6 @@ impl Quotas {
         let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ledger) = ledgers.get_mut(uploader) {
             gone.iter().for_each(|fingerprint| _ = ledger.stored.remove(fingerprint));
-            over.iter().for_each(|id| _ = ledger.parts.remove(id));
         }
         Ok(())
     }

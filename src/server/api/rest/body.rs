@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::progress::Cancel;
 use crate::protocol::from_request;
+use crate::server::api::digits;
 use crate::server::core::quota::UploadPermit;
 use crate::server::message::Request;
 
@@ -22,8 +23,7 @@ use crate::server::message::Request;
 /// `Malformed` for a value that is no number.
 pub(super) fn announced(request: &Request) -> Result<Option<u64>> {
     let Some(value) = request.headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
-    let digits = value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
-    let length = digits.and_then(|text| text.parse().ok());
+    let length = value.to_str().ok().and_then(digits).and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| Error::malformed("the length of the request's body is no number"))
 }
 

@@ -24,7 +24,7 @@ use super::{operation_result, upload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::progress::Monitor;
-use crate::server::api::answer;
+use crate::server::api::{answer, digits};
 use crate::server::core::operations::Class;
 use crate::server::core::quota::{PartOfUpload, Refusal};
 use crate::server::handler::Handler;
@@ -49,7 +49,8 @@ impl PartRange {
     fn parse(text: &str) -> Option<Self> {
         let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
-        let (start, last) = (number(first)?, number(last)?);
+        let number = |text| digits(text)?.parse().ok();
+        let (start, last): (u64, u64) = (number(first)?, number(last)?);
         let end = last.checked_add(1)?;
         let total = if total == "*" { None } else { Some(number(total)?) };
         (start <= last && total.is_none_or(|total| end <= total)).then_some(Self { start, end, total })
@@ -60,16 +61,10 @@ impl PartRange {
     }
 }
 
-/// A number of digits alone: a sign is none of HTTP's.
-fn number(text: &str) -> Option<u64> {
-    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| is_plain)
-}
-
 /// The ID of an upload in the store: made of the name that the client chose, and of its certificate.
 ///
 /// # Errors
-/// `InvalidInput` for a name that is no digest; `Untrusted` for a client without a certificate.
+/// `InvalidInput` for a name that is not a digest; `Untrusted` for a client without a certificate.
 fn id(client: &Client, name: &str) -> Result<Fingerprint> {
     let Client::Trusted(certificate) = client else {
         return Err(Error::new(ErrorKind::Untrusted, "only trusted clients upload in parts"));
@@ -137,7 +132,7 @@ pub(super) fn import(handler: &Handler, request: &Request, name: &str, two: bool
             return Err(Error::invalid("an upload in parts has no other body").into());
         }
         let missing = || {
-            Error::new(ErrorKind::NotFound, "there is no upload in parts with this name, or not all of it")
+            Error::new(ErrorKind::NotFound, "there is no complete upload in parts with this name")
                 .with_hint("it was finished, or removed three days after it began")
         };
         let (bytes, length) = handler.store.open_parts(&id)?.ok_or_else(missing)?;
