@@ -13,21 +13,10 @@ use lxd_image::store::{
     Alias, Catalog, ImageQuery, ImportOptions, Order, PruneOptions, SqliteCatalog, Store, StoredImage,
 };
 
-fn member(out: &mut Vec<u8>, name: &str, kind: u8, content: &[u8]) {
-    let mut header = [0_u8; 512];
-    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, "0000755\0");
-    put(124, &format!("{:011o}\0", content.len()));
-    put(257, "ustar\x0000");
-    header[156] = kind;
-    header[148..156].copy_from_slice(b"        ");
-    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    out.extend_from_slice(&header);
-    out.extend_from_slice(content);
-    out.resize(out.len().next_multiple_of(512), 0);
-}
+#[path = "../tests/it/store/tar.rs"]
+mod tar;
+
+use self::tar::member;
 
 fn image(number: usize) -> ImageSource {
     let mut out = Vec::new();

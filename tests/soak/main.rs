@@ -13,6 +13,8 @@ mod history;
 #[allow(dead_code, reason = "the tests of the blobs use all of it")]
 #[path = "../object_store/servers.rs"]
 mod servers;
+#[path = "../it/store/tar.rs"]
+mod tar;
 mod worker;
 
 use std::collections::BTreeMap;

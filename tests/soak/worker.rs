@@ -15,6 +15,8 @@ use lxd_image::store::{
 };
 use lxd_image::{Error, ErrorKind, Fingerprint, Hasher, Result};
 
+use crate::tar::member;
+
 /// Writers of one process.
 pub(crate) const THREADS: usize = 4;
 /// Images of each thread, which no other one touches.
@@ -93,25 +95,6 @@ pub(crate) fn shared_aliases() -> Vec<String> {
     (0..SHARED_ALIASES).map(|number| format!("shared-alias-{number}")).collect()
 }
 
-fn member(out: &mut Vec<u8>, name: &str, content: &[u8]) {
-    let mut header = [0_u8; 512];
-    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, "0000644\0");
-    put(108, "0000000\0");
-    put(116, "0000000\0");
-    put(124, &format!("{:011o}\0", content.len()));
-    put(136, "14371400000\0");
-    put(257, "ustar\x0000");
-    header[156] = if name.ends_with('/') { b'5' } else { b'0' };
-    header[148..156].copy_from_slice(b"        ");
-    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    out.extend_from_slice(&header);
-    out.extend_from_slice(content);
-    out.resize(out.len().next_multiple_of(512), 0);
-}
-
 /// A few images are larger than a part of an upload in several parts.
 fn is_large(tag: &str) -> bool {
     tag == "shared-5" || tag.starts_with("own-") && tag.ends_with("-0-3")
@@ -121,11 +104,12 @@ fn is_large(tag: &str) -> bool {
 pub(crate) fn image(tag: &str) -> Vec<u8> {
     let metadata = format!("architecture: amd64\ncreation_date: 1700000000\nproperties:\n  tag: {tag}\n");
     let mut out = Vec::new();
-    member(&mut out, "metadata.yaml", metadata.as_bytes());
-    member(&mut out, "rootfs/", b"");
+    member(&mut out, "metadata.yaml", b'0', metadata.as_bytes());
+    member(&mut out, "rootfs/", b'5', b"");
     member(
         &mut out,
         "rootfs/tag",
+        b'0',
         &crate::servers::pattern(if is_large(tag) { 6 << 20 } else { 2_000 }, tag.len() as u64),
     );
     out.resize(out.len() + 1024, 0);
