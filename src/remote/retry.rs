@@ -1,7 +1,7 @@
 //! `RetryPolicy`: how often and after which pauses a transient failure is tried again.
 //!
-//! Only requests that change nothing, and parts of an upload, are retried. What fails for good (`NotFound`, `Mismatch`, a refused certificate) is not: see
-//! [`Error::is_transient`](crate::Error::is_transient).
+//! Only requests that change nothing, and parts of an upload, are retried. What fails for good (`NotFound`, `Mismatch`, a
+//! refused certificate) is not: see [`Error::is_transient`](crate::Error::is_transient).
 
 use std::fmt;
 use std::sync::Arc;

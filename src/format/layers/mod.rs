@@ -6,8 +6,7 @@
 //!    the root. The digest of each layer is checked, as stored and as decoded.
 //! 2. [`LayerTree::visit`] shows a [`MemberVisitor`] what is left: directories first, then each file once, from the
 //!    one layer that has its content. A layer of which nothing is left is not read again. One whose decoding is slow was
-//!    kept decoded in an unnamed file (`decoded`); the digests of the others are checked again, so that what is written is
-//!    what was judged.
+//!    kept decoded in an unnamed file (`decoded`). Digests are checked again, so that what is written is what was judged.
 //!
 //! The result is the one of umoci with `--keep-dirlinks`, which Incus uses: a directory member where a lower layer has a
 //! symbolic link to a directory keeps the link, and what follows is written through it.
@@ -291,7 +290,7 @@ fn scan(
 /// Reads a layer to its end and compares its digests. What is decoded goes to `keep` as well.
 ///
 /// With `decoded` it is read as it was decoded before. Its digest is compared all the same: a file that was never synced
-/// may read back otherwise, after an error of the disk that nobody was told.
+/// may read back other bytes after a write error that the kernel did not report.
 fn read_layer<T>(
     layer: &dyn Layer,
     decoded: Option<&DecodedLayer>,

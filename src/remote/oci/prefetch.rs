@@ -49,7 +49,7 @@ struct Queue {
     store: Option<Store>,
     /// Whether one was kept.
     has_kept: AtomicBool,
-    /// Is told what could not be kept.
+    /// Records what could not be kept.
     monitor: Monitor,
 }
 
