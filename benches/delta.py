@@ -30,7 +30,7 @@ def same(one, other):
 def make_images():
     chance = random.Random(1)
     tree = work + "/tree"; os.makedirs(tree)
-    for source in ["/usr/bin", *glob.glob("/usr/lib/python3*")]: shutil.copytree(source, tree + source.replace("/", "_"), symlinks=True, ignore_dangling_symlinks=True)
+    for source in ["/usr/bin", *glob.glob("/usr/lib/python3*")]: shutil.copytree(source, os.path.join(tree, source.strip("/").replace("/", "_")), symlinks=True, ignore_dangling_symlinks=True)
     pack = lambda to: subprocess.run(["mksquashfs", tree, to, "-comp", "gzip", "-noappend", "-quiet", "-no-progress", "-all-time", "1700000000", "-mkfs-time", "1700000000"], check=True, stdout=subprocess.DEVNULL)
     pack(work + "/old")
     files = sorted(os.path.join(d, f) for d, _, names in os.walk(tree) for f in names)
