@@ -7,14 +7,44 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lxd_image::io::ReadAt;
 use lxd_image::store::{BlobKey, BlobStore, ObjectBlobs, ObjectOptions, Scratch};
 use lxd_image::{Fingerprint, Monitor};
+use object_store::ClientOptions;
+use object_store::aws::AmazonS3Builder;
+use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService};
+use object_store::path::Path as ObjectPath;
+use object_store::signer::Signer;
 
 const ROUNDS: usize = 5;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The transport of a client that signs addresses and sends nothing.
+#[derive(Debug)]
+struct SignsOnly;
+
+impl HttpConnector for SignsOnly {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(Self))
+    }
+}
+
+impl HttpService for SignsOnly {
+    fn call<'a, 'b>(
+        &'a self,
+        _: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        unreachable!("an address is signed without a request")
+    }
+}
 
 /// Starts the server that the environment names. It stops when this process ends.
 fn server() -> Option<(String, Option<Child>)> {
@@ -93,17 +123,25 @@ fn main() {
     let size = (mebibytes as f64) * 1.048_576;
 
     let (mut up, mut raw_up, mut down, mut raw_down) = (vec![], vec![], vec![], vec![]);
-    let raw_object = format!("{endpoint}/lxd-image/bench-{}/raw", std::process::id());
+    let bucket = AmazonS3Builder::new()
+        .with_endpoint(&endpoint)
+        .with_allow_http(true)
+        .with_bucket_name("lxd-image")
+        .with_access_key_id("AK")
+        .with_secret_access_key("SK")
+        .with_http_connector(SignsOnly)
+        .build()
+        .unwrap();
+    let raw_object = ObjectPath::from(format!("bench-{}/raw", std::process::id()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for round in 0..ROUNDS {
         let key = BlobKey::pair(&Fingerprint::of(round.to_string().as_bytes())).0;
-        let signed = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "AK:SK"];
-        raw_up.push(timed(|| {
-            let unsigned =
-                ["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-H", "Expect:", "-T", raw.to_str().unwrap()];
-            curl(&[&signed[..], &unsigned[..], &[&raw_object]].concat());
-        }));
+        // By a presigned address: curl's own signature of an unsigned body is one that Ceph refuses.
+        let signed = bucket.signed_url("PUT".parse().unwrap(), &raw_object, HOUR);
+        let signed = runtime.block_on(signed).unwrap();
+        raw_up.push(timed(|| curl(&["-H", "Expect:", "-T", raw.to_str().unwrap(), signed.as_str()])));
         up.push(timed(|| blobs.put(&key, &mut staged, &Monitor::none()).unwrap()));
-        let link = blobs.link(&key, std::time::Duration::from_secs(3600)).unwrap().unwrap();
+        let link = blobs.link(&key, HOUR).unwrap().unwrap();
         raw_down.push(timed(|| curl(&[&link])));
         down.push(timed(|| {
             let blob = blobs.open(&key).unwrap();

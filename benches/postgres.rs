@@ -1,10 +1,12 @@
 //! The catalog on PostgreSQL with few and many images: how a call's time grows.
 //!
 //! `LXD_IMAGE_POSTGRES_URL` names an empty database that the user owns; `LXD_IMAGE_POSTGRES_ROWS` the numbers of images,
-//! separated by commas (100,100000). Each number has a schema of its own, which is filled once and stays.
+//! separated by commas (100,100000). Each number has a schema of its own, which is filled once and stays. Criterion tells the
+//! typical time of one caller; what follows it tells the median and the 99th percentile, also of 32 callers at once.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use lxd_image::format::{ImageForm, ImageType};
@@ -86,8 +88,58 @@ fn calls(criterion: &mut Criterion) {
                 catalog.write(&mut |rows| rows.remove(&new.fingerprint)).unwrap();
             });
         });
+        group.bench_function(BenchmarkId::new("open", count), |bench| {
+            bench.iter(|| black_box(PostgresCatalog::connect(&url, &options).unwrap()));
+        });
+        for callers in [1, 32] {
+            percentiles(&format!("alias/{count}"), callers, &|_| {
+                catalog.alias(&name, ImageType::Container).unwrap();
+            });
+            percentiles(&format!("page/{count}"), callers, &|_| {
+                catalog.images(&page).unwrap();
+            });
+            percentiles(&format!("import-and-remove/{count}"), callers, &|caller| {
+                let new = image(u64::MAX / 2 + 1 + caller);
+                let alias = Alias::new(format!("one-more-{caller}")).unwrap();
+                let insert = catalog.write(&mut |rows| {
+                    rows.insert(&new)?;
+                    rows.set_alias(&alias, &new.target())
+                });
+                insert.unwrap();
+                catalog.write(&mut |rows| rows.remove(&new.fingerprint)).unwrap();
+            });
+        }
     }
     group.finish();
+}
+
+/// Calls for three seconds from some threads at once, and prints how many calls ended and how long they took.
+fn percentiles(name: &str, callers: u64, call: &(dyn Fn(u64) + Sync)) {
+    const LENGTH: Duration = Duration::from_secs(3);
+    let mut times: Vec<Duration> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..callers)
+            .map(|caller| {
+                scope.spawn(move || {
+                    let (begun, mut times) = (Instant::now(), Vec::new());
+                    while begun.elapsed() < LENGTH {
+                        let call_begun = Instant::now();
+                        call(caller);
+                        times.push(call_begun.elapsed());
+                    }
+                    times
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+    println!(
+        "{name}, {callers} callers: {:.0} calls/s, p50 {:.2} ms, p99 {:.2} ms",
+        times.len() as f64 / LENGTH.as_secs_f64(),
+        at(50),
+        at(99)
+    );
 }
 
 criterion_group!(benches, calls);

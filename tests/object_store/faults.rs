@@ -137,6 +137,26 @@ fn wrong_answers_are_errors_and_no_bytes() {
 }
 
 #[test]
+fn upload_that_is_damaged_on_its_way_is_sent_again_or_fails() {
+    for server in servers() {
+        let (proxy, broken, direct) = pair(server);
+        for length in [70_001, 11 << 20] {
+            let mut left = 1;
+            proxy.plan(move |request| {
+                let is_damaged = request.method == "PUT" && left > 0;
+                left -= i32::from(is_damaged);
+                if is_damaged { Fault::Damaged } else { Fault::Pass }
+            });
+            let (key, bytes) = (key(&format!("damaged {length}")), pattern(length, 3));
+            match broken.put(&key, &mut staged(&bytes), &Monitor::none()) {
+                Ok(()) => assert!(content(&direct, &key).unwrap() == bytes, "{} {length}", server.name),
+                Err(error) => assert!(error.to_string().contains("MD5"), "{} {length} {error}", server.name),
+            }
+        }
+    }
+}
+
+#[test]
 fn deletion_survives_broken_requests() {
     for server in servers() {
         let (proxy, broken, direct) = pair(server);

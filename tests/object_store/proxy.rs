@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     Duplicate,
     /// It arrives late.
     Delay(Duration),
+    /// It arrives with a wrong byte in its body.
+    Damaged,
     /// The server never sees it; the answer has this status and code.
     Answer(u16, &'static str),
     /// The server carries it out, and the answer has this status and code.
@@ -120,6 +122,7 @@ fn serve(mut client: TcpStream, server: &str, plan: &Mutex<Plan>) -> io::Result<
     match fault {
         Fault::Answer(status, code) => return answer(&mut client, method, status, code),
         Fault::Delay(time) => thread::sleep(time),
+        Fault::Damaged => body.iter_mut().take(1).for_each(|byte| *byte ^= 1),
         _ => {}
     }
     let sent = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);

@@ -21,7 +21,7 @@ use super::credentials::Profile;
 use super::failure::{Failure, Reason, Verb};
 use super::location::{Location, Protocol};
 use super::options::{ObjectOptions, shown_endpoint};
-use super::transport::{self, Transport};
+use super::transport::{self, Seen, Transport};
 use crate::error::{Error, Result};
 use crate::store::shared_runtime::backoff;
 
@@ -61,6 +61,9 @@ pub(super) struct Facts {
     pub(super) if_match: Option<TagForm>,
     /// Whether the tag of an object is the MD5 of its content.
     pub(super) has_md5_tags: bool,
+    /// Whether a request is refused whose bytes are not those that were signed. Then they need not be compared again, which
+    /// takes more time than all the rest of an upload: MD5 is slow.
+    pub(super) checks_payloads: bool,
 }
 
 /// A bucket and its client.
@@ -136,6 +139,15 @@ impl Bucket {
     /// Writes an object in one request.
     pub(super) async fn put(&self, path: &Path, bytes: &Bytes) -> std::result::Result<PutResult, Failure> {
         self.retry(|| self.client.put_opts(path, payload(bytes), PutOptions::default())).await
+    }
+
+    /// Whether the server refuses an object that arrives with other bytes than those that were signed. If not, the object
+    /// has wrong bytes afterwards.
+    pub(super) async fn refuses_damage(&self, path: &Path, bytes: &Bytes) -> bool {
+        let damaged = transport::damaged(self.client.put_opts(path, payload(bytes), PutOptions::default()));
+        let (answer, seen) = transport::observe(damaged).await;
+        // Without an answer, or one that says that the server has trouble, it is not known.
+        answer.is_err() && matches!(seen, Some(Seen::Refused(refusal)) if (400..500).contains(&refusal.status))
     }
 
     /// Length and tag of an object.

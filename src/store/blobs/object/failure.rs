@@ -153,6 +153,8 @@ impl Failure {
             (_, "AuthorizationHeaderMalformed" | "PermanentRedirect") | (301 | 307, _) => Reason::Region,
             (_, "QuotaExceeded" | "XMinioStorageFull" | "EntityTooLarge") | (507 | 413, _) => Reason::Full,
             (_, "SlowDown" | "RequestTimeout" | "OperationAborted" | "ServiceUnavailable") => Reason::Transient,
+            // The bytes were damaged on their way: sent again, they may arrive.
+            (_, "XAmzContentSHA256Mismatch" | "BadDigest") => Reason::Transient,
             (404 | 410, _) => Reason::Missing,
             (403, _) => Reason::Denied,
             (412, _) => Reason::Changed,

@@ -131,7 +131,7 @@ impl ObjectBlobs {
     /// with other bytes, has no `ETag`, or lists what was deleted. Takes about 20 small requests.
     ///
     /// It also finds out whether the server honours `If-Match` for reads, and whether its tags are
-    /// MD5s: then uploads are compared with them.
+    /// MD5s: then uploads are compared with them, unless the server itself refuses what arrives damaged.
     ///
     /// # Errors
     /// `Unsupported` for a server that does something wrong; `NotFound` for a missing bucket; see

@@ -7,6 +7,7 @@ use object_store::path::Path;
 
 use super::bucket::{Bucket, Facts, TagForm};
 use super::failure::{Failure, Reason, Verb};
+use super::location::Protocol;
 use super::reader::bare;
 use crate::error::{Error, Result};
 use crate::fingerprint::hex;
@@ -87,6 +88,8 @@ async fn steps(bucket: &Bucket, path: &Path) -> Step<Facts> {
     let facts = Facts {
         if_match: honours_if_match(bucket, path, &tag).await.map_err(at(Verb::Read))?,
         has_md5_tags: bare(&tag).eq_ignore_ascii_case(&hex(&Md5::digest(&first))),
+        // Only S3 signs what it sends.
+        checks_payloads: bucket.location.protocol == Protocol::S3 && bucket.refuses_damage(path, &first).await,
     };
 
     let second = pattern(2);

@@ -64,6 +64,8 @@ tokio::task_local! {
     static OBSERVED: Arc<Mutex<Option<Seen>>>;
     /// Counts the bytes of the current upload that were handed to the connection.
     static SENT: Arc<AtomicU64>;
+    /// The body of the current request arrives with other bytes than those that were signed.
+    static DAMAGED: ();
 }
 
 /// Runs an operation, and returns what was seen of its last failed request.
@@ -77,6 +79,11 @@ pub(super) async fn observe<T>(operation: impl Future<Output = T>) -> (T, Option
 /// Runs an upload whose bytes are counted in `sent`. A repeated request starts again at zero.
 pub(super) async fn counted<T>(sent: Arc<AtomicU64>, upload: impl Future<Output = T>) -> T {
     SENT.scope(sent, upload).await
+}
+
+/// Runs an upload whose bytes are damaged after they were signed.
+pub(super) async fn damaged<T>(upload: impl Future<Output = T>) -> T {
+    DAMAGED.scope((), upload).await
 }
 
 fn note(seen: Seen) {
@@ -150,7 +157,8 @@ impl Transport {
         let mut request = reqwest::Request::new(head.method, url);
         *request.headers_mut() = head.headers;
         if body.content_length() > 0 {
-            let watched = WatchedUpload { body, begun, moved: Arc::clone(&moved), sent };
+            let is_damaged = DAMAGED.try_with(|()| ()).is_ok();
+            let watched = WatchedUpload { body, begun, moved: Arc::clone(&moved), sent, is_damaged };
             *request.body_mut() = Some(reqwest::Body::wrap(watched));
         }
         let client = if is_metadata { &self.direct } else { &self.client };
@@ -317,6 +325,8 @@ struct WatchedUpload {
     /// When bytes moved last, in milliseconds since `begun`.
     moved: Arc<AtomicU64>,
     sent: Arc<AtomicU64>,
+    /// Whether each piece is to arrive with a wrong byte.
+    is_damaged: bool,
 }
 
 impl Body for WatchedUpload {
@@ -328,7 +338,18 @@ impl Body for WatchedUpload {
         context: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, HttpError>>> {
         let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(context);
+        let mut frame = Pin::new(&mut this.body).poll_frame(context);
+        if this.is_damaged {
+            frame = frame.map_ok(|frame| {
+                frame.map_data(|data| {
+                    let mut data = data.to_vec();
+                    if let Some(byte) = data.first_mut() {
+                        *byte ^= 1;
+                    }
+                    data.into()
+                })
+            });
+        }
         if let Poll::Ready(Some(Ok(frame))) = &frame {
             let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
             this.sent.fetch_add(bytes, Ordering::Relaxed);
