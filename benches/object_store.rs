@@ -1,8 +1,10 @@
-//! Uploads and downloads of 256 MiB through `ObjectBlobs`, in turns with raw transfers by `curl` to the same S3 server.
-//! The goal is a ratio of at least 0.9.
+//! Uploads and downloads of 96 MiB through `ObjectBlobs`, in turns with transfers to the same S3 server by `curl`, which sends
+//! one request and hashes nothing, and by `boto3`, whose transfers (in parts, signed) are those of the `aws` program. The goal is
+//! a ratio of at least 0.9.
 //!
 //! `MOTO_SERVER` or `RADOSGW_ROOT` (from `tests/peers/install.sh`) name the server to start; `S3_ENDPOINT` one that runs
-//! already, with the keys of `tests/peers/radosgw.sh`. `OBJECT_MIB` sets another size.
+//! already, with the keys of `tests/peers/radosgw.sh`. `OBJECT_MIB` sets another size: the gateway of `RADOSGW_ROOT` holds 2 GiB, and 15 objects must fit. `MOTO_SERVER` also tells where
+//! `boto3` is.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench may panic")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -66,6 +68,28 @@ fn server() -> Option<(String, Option<Child>)> {
     Some((endpoint, Some(child)))
 }
 
+/// Sends a file and gets it back, and prints the seconds of both.
+const BOTO: &str = "\
+import boto3, sys, time
+endpoint, path, key = sys.argv[1:]
+s3 = boto3.client('s3', endpoint_url=endpoint, aws_access_key_id='AK', aws_secret_access_key='SK', region_name='us-east-1')
+begun = time.monotonic()
+s3.upload_file(path, 'lxd-image', key)
+sent = time.monotonic()
+s3.download_file('lxd-image', key, '/dev/null')
+print(sent - begun, time.monotonic() - sent)
+s3.delete_object(Bucket='lxd-image', Key=key)
+";
+
+/// Seconds of an upload and a download by `boto3`, if it is here.
+fn boto(endpoint: &str, file: &Path, key: &str) -> Option<(f64, f64)> {
+    let python = Path::new(&std::env::var_os("MOTO_SERVER")?).with_file_name("python");
+    let output = Command::new(python).args(["-c", BOTO, endpoint]).arg(file).arg(key).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let (up, down) = text.trim().split_once(' ')?;
+    Some((up.parse().ok()?, down.parse().ok()?))
+}
+
 /// Seconds of a piece of work.
 fn timed(work: impl FnOnce()) -> f64 {
     let begun = Instant::now();
@@ -94,7 +118,7 @@ fn main() {
         println!("left out: set RADOSGW_ROOT or MOTO_SERVER (tests/peers/install.sh prints both)");
         return;
     };
-    let mebibytes: usize = std::env::var("OBJECT_MIB").map_or(256, |text| text.parse().unwrap());
+    let mebibytes: usize = std::env::var("OBJECT_MIB").map_or(96, |text| text.parse().unwrap());
     let place = std::env::temp_dir().join(format!("lxd-image-bench-objects-{}", std::process::id()));
     std::fs::create_dir_all(&place).unwrap();
     let keys: PathBuf = place.join("credentials");
@@ -123,6 +147,7 @@ fn main() {
     let size = (mebibytes as f64) * 1.048_576;
 
     let (mut up, mut raw_up, mut down, mut raw_down) = (vec![], vec![], vec![], vec![]);
+    let (mut boto_up, mut boto_down) = (vec![], vec![]);
     let bucket = AmazonS3Builder::new()
         .with_endpoint(&endpoint)
         .with_allow_http(true)
@@ -151,15 +176,23 @@ fn main() {
             }
         }));
         blobs.delete(&[key]).unwrap();
+        if let Some((sent, got)) = boto(&endpoint, &raw, &format!("bench-{}/boto", std::process::id())) {
+            boto_up.push(sent);
+            boto_down.push(got);
+        }
     }
-    for (name, ours, theirs) in [("upload", &mut up, &mut raw_up), ("download", &mut down, &mut raw_down)] {
-        let (ours, theirs) = (median(ours), median(theirs));
-        println!(
-            "{name} of {mebibytes} MiB: {:.0} MB/s, curl {:.0} MB/s, ratio {:.2}",
-            size / ours,
-            size / theirs,
-            theirs / ours
-        );
+    for (name, ours, theirs, boto) in
+        [("upload", &mut up, &mut raw_up, &mut boto_up), ("download", &mut down, &mut raw_down, &mut boto_down)]
+    {
+        let ours = median(ours);
+        print!("{name} of {mebibytes} MiB: {:.0} MB/s", size / ours);
+        for (program, times) in [("curl", theirs), ("boto3", boto)] {
+            if !times.is_empty() {
+                let theirs = median(times);
+                print!("; {program} {:.0} MB/s, ratio {:.2}", size / theirs, theirs / ours);
+            }
+        }
+        println!();
     }
     println!("peak memory: {}", peak_memory());
     drop(staged);

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod commits;
+mod full_disk;
 mod proxy;
 mod rows;
 mod server;

@@ -9,6 +9,8 @@
 #[allow(dead_code, reason = "the tests of the catalog use all of it")]
 #[path = "../postgres/cluster.rs"]
 mod cluster;
+#[cfg(feature = "cli")]
+mod command_line;
 mod history;
 #[allow(dead_code, reason = "the tests of the blobs use all of it")]
 #[path = "../object_store/servers.rs"]

@@ -64,7 +64,7 @@ fn import(handler: &Handler, request: &Request, alias: &str) -> Result<Response>
         .ok_or_else(|| Error::invalid("the request names no host, so it can't be told where the image lies"))?;
     let url = format!("{base}/1.0/images/{}/export", image.fingerprint);
     let answer = Answer { fingerprint: image.fingerprint, url };
-    let mut response = export::export(handler, request, &image);
+    let mut response = export::export(handler, request, &image, true);
     if response.status.is_client_error() || response.status.is_server_error() {
         return Ok(response);
     }

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use http::{Method, header};
+use http::Method;
 
 use crate::error::Result;
 use crate::server::handler::Handler;
@@ -38,11 +38,6 @@ pub enum Redirect {
 impl Redirect {
     /// The default lifetime of presigned addresses: 15 minutes, enough to begin a download behind a slow proxy.
     pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
-}
-
-/// Whether the client is one that checks all connections against the certificate of this server.
-pub(crate) fn pins_certificate(request: &Request) -> bool {
-    request.header(header::USER_AGENT).is_some_and(|agent| agent.starts_with("LXD") || agent.starts_with("Incus"))
 }
 
 /// The address to send the client to for the object `key` of an opened image; `None` to stream it.

@@ -121,7 +121,7 @@ fn journey_9_an_archive_with_an_alias_and_10_two_archives_either_of_which_may_co
 }
 
 /// A real nginx, which ends with the test.
-struct Nginx(Child, u16);
+pub(super) struct Nginx(Child, pub(super) u16);
 
 impl Drop for Nginx {
     fn drop(&mut self) {
@@ -131,7 +131,8 @@ impl Drop for Nginx {
 }
 
 impl Nginx {
-    fn start(work: &Path, location: impl FnOnce(u16) -> String) -> Self {
+    /// Serves `web` below a directory by TLS, with `web.crt` and `web.key`; what is asked for is in `asked.log` and `agents.log`.
+    pub(super) fn start(work: &Path, location: impl FnOnce(u16) -> String) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (place, location) = (work.display(), location(port));
         let config = format!(
@@ -140,10 +141,13 @@ impl Nginx {
              http {{
                log_format asked '$request_method $uri $http_lxd_server_architectures|$http_incus_server_architectures|$http_lxd_server_version';
                access_log {place}/asked.log asked;
+               log_format agents '$request_method $status $uri $http_user_agent';
+               access_log {place}/agents.log agents;
                client_body_temp_path {place}/tmp; proxy_temp_path {place}/tmp; fastcgi_temp_path {place}/tmp;
                uwsgi_temp_path {place}/tmp; scgi_temp_path {place}/tmp;
                server {{
                  listen 127.0.0.1:{port} ssl; ssl_certificate {place}/web.crt; ssl_certificate_key {place}/web.key;
+                 ssl_protocols TLSv1.2 TLSv1.3;
                  root {place}/web;
                  {location}
                }}

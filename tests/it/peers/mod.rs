@@ -6,6 +6,8 @@
 mod journeys;
 mod lxd;
 #[cfg(feature = "cli")]
+mod redirects;
+#[cfg(feature = "cli")]
 mod remotes;
 #[cfg(feature = "cli")]
 mod serving;
@@ -141,7 +143,7 @@ impl Lxd {
         try_run(&mut self.client(args))
     }
 
-    fn client(&self, args: &[&str]) -> Command {
+    pub(crate) fn client(&self, args: &[&str]) -> Command {
         let mut command = Command::new("lxc");
         command.args(args).env("LXD_DIR", self.dir.path()).env("LXD_CONF", self.work.join("client"));
         command.current_dir(self.work.path());

@@ -12,7 +12,7 @@ use super::serving::Serving;
 use super::{TempDir, run};
 
 /// A program that the environment names, or that is on PATH.
-fn program(variable: &str, name: &str) -> Option<PathBuf> {
+pub(super) fn program(variable: &str, name: &str) -> Option<PathBuf> {
     let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_file());
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = named.or_else(|| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file()));

@@ -56,6 +56,19 @@ fn clients_that_pin_the_certificate_are_not_redirected() {
 }
 
 #[test]
+fn simplestreams_and_direct_import_redirect_all_clients() {
+    let (served, image) = served(CDN);
+    let expected = format!("{CDN}/{}", image.objects.image);
+    for path in [format!("/images/{}.incus_combined.tar.gz", image.fingerprint), "/box".to_owned()] {
+        for agent in ["LXD 5.0.2", "Incus 6.0.4"] {
+            let request = with(request("GET", &path), "host", "images.example.org");
+            let response = served.handler.handle(with(request, "user-agent", agent));
+            assert_eq!(location(&response), (307, Some(&*expected)), "{path} {agent}");
+        }
+    }
+}
+
+#[test]
 fn nobody_is_redirected_from_https_to_plain_http() {
     let (served, image) = served("http://cdn.example.org");
     assert_eq!(location(&served.get(&export(&image))), (200, None));

@@ -37,15 +37,22 @@ use crate::store::{OpenedImage, StoredImage};
 /// which may take long: the response begins when all of it is in the store.
 pub(super) fn get(handler: &Handler, request: &Request, address: &Address, fingerprint: &str) -> Response {
     match access::find_image(handler, request, fingerprint, address.query("secret")) {
-        Ok(image) => export(handler, request, &image),
+        Ok(image) => export(handler, request, &image, !pins_certificate(request)),
         Err(error) => answer::error(&error, request.is_trusted()),
     }
 }
 
-/// The bytes of an image. The caller has checked that the client may see it.
+/// Whether the client is one that checks all connections of the REST API against the certificate of this server, so that it
+/// can't follow a redirect to another one. In their other protocols LXD and Incus check against the system's authorities.
+fn pins_certificate(request: &Request) -> bool {
+    request.header(header::USER_AGENT).is_some_and(|agent| agent.starts_with("LXD") || agent.starts_with("Incus"))
+}
+
+/// The bytes of an image, or a redirect to them where the client can follow one. The caller has checked that the client may
+/// see it.
 ///
 /// The image is marked as used, which keeps a cached one from being evicted.
-pub(in crate::server) fn export(handler: &Handler, request: &Request, image: &StoredImage) -> Response {
+pub(in crate::server) fn export(handler: &Handler, request: &Request, image: &StoredImage, follows: bool) -> Response {
     let etag = image.fingerprint.to_string();
     // Before the image is opened: the tag is the fingerprint, and needs no file.
     if conditional::is_known(request, &etag) {
@@ -57,7 +64,7 @@ pub(in crate::server) fn export(handler: &Handler, request: &Request, image: &St
     };
     handler.used(opened.image());
     if opened.files().1.is_none()
-        && !redirect::pins_certificate(request)
+        && follows
         && let Ok(Some(address)) = redirect::location(handler, request, &opened, &opened.image().objects.image)
     {
         return redirected(&address);

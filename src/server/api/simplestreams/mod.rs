@@ -104,7 +104,7 @@ pub(crate) fn file(handler: &Handler, request: &Request, name: &str) -> Option<R
         let image = access::find_local_image(handler, &access::anonymous(), digits, None)?;
         if image.rootfs_size.is_none() {
             return if ending == UNIFIED {
-                Ok(export::export(handler, request, &image))
+                Ok(export::export(handler, request, &image, true))
             } else {
                 Err(access::not_found())
             };
