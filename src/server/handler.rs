@@ -2,28 +2,18 @@
 //! is decided by the route table. Every request has a response: a panic is a defect, and the listener answers 500 to
 //! it.
 //!
-//! The services are independent of each other as far as possible; where one needs another, it is
-//! passed in, or found through the handler that every function of a route receives. None of them
-//! refers back to the listener, so that a handler works in a test or behind another HTTP server.
+//! The functions of the routes receive the [`ServerState`], and nothing below them refers back to the handler or to the
+//! listener, so that a handler works in a test or behind another HTTP server.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use crate::error::Result;
 use crate::server::api::rest::{ApiExtension, EXTENSIONS};
-use crate::server::api::{metrics, simplestreams};
-use crate::server::core::fleet::Fleet;
-use crate::server::core::notes::Notes;
-use crate::server::core::operations::Operations;
-use crate::server::core::quota::Quotas;
-use crate::server::core::tokens::TokenStore;
-use crate::server::core::upstream_cache::UpstreamCache;
-use crate::server::core::verified::Verified;
-use crate::server::core::{access, public};
+use crate::server::api::simplestreams::kept::Streams;
+use crate::server::core::metrics::Metrics;
+use crate::server::core::services::Services;
 use crate::server::message::{Request, Response};
 use crate::server::options::ServerOptions;
 use crate::server::routes;
-use crate::store::{PruneOptions, Store, StoredImage};
+use crate::server::state::ServerState;
+use crate::store::Store;
 
 /// Serves a store: the REST API of LXD and Incus for images, simplestreams, direct import, a page for people.
 ///
@@ -50,61 +40,18 @@ use crate::store::{PruneOptions, Store, StoredImage};
 /// that was verified: the handler trusts this field.
 #[derive(Debug)]
 pub struct Handler {
-    /// The images.
-    pub(crate) store: Store,
-    /// What the program configured. Never changes.
-    pub(crate) options: ServerOptions,
-    /// Work in the background, and the listeners that are told about it.
-    pub(crate) operations: Operations,
-    /// Why the other servers of the store can't be joined, if they can't; `operations` knows them.
-    pub(crate) joined: Result<()>,
-    /// The secrets that are valid now.
-    pub(crate) tokens: TokenStore,
-    /// Answers of the upstream, and what is fetched from it now.
-    pub(crate) upstream_cache: UpstreamCache,
-    /// The files that were hashed already. Shared with bodies that are hashed while they are sent.
-    pub(crate) verified: Arc<Verified>,
-    /// The documents of the simplestreams tree, as they were last made.
-    pub(crate) streams: simplestreams::Streams,
-    /// The counters of `GET /metrics`; the listener counts connections and bytes in them.
-    pub(crate) metrics: metrics::Metrics,
-    /// The index of the public images, as it was last made.
-    pub(crate) public: public::Kept,
-    /// What clients upload, and how much of it they may.
-    pub(crate) quotas: Arc<Quotas>,
-    /// Log messages that belong to no request. Shared with bodies that are generated while they are
-    /// sent.
-    pub(crate) notes: Arc<Notes>,
+    state: ServerState,
 }
 
 impl Handler {
-    /// A handler that serves `store`. It is usually shared with the listener in an [`Arc`].
+    /// A handler that serves `store`. It is usually shared with the listener in an [`Arc`](std::sync::Arc).
     ///
     /// Does no work, except for a catalog with shared records: then a thread begins that hears of the other servers. The
     /// store is first read when the first request comes, and the upstream is first asked when a client asks for
     /// something that the store lacks.
     #[must_use]
     pub fn new(store: Store, options: ServerOptions) -> Self {
-        let (store, store_metrics) = store.observed();
-        let operations = Operations::default();
-        let notes = Arc::default();
-        let joined = Fleet::join(&store, &operations, &notes);
-        Self {
-            joined,
-            store,
-            options,
-            // The token store ends the operation of a token that was used, so it needs the same
-            // registry.
-            tokens: TokenStore::new(operations.clone()),
-            operations,
-            upstream_cache: UpstreamCache::default(),
-            verified: Arc::default(),
-            streams: simplestreams::Streams::default(),
-            metrics: metrics::Metrics::of(store_metrics),
-            public: public::Kept::default(),
-            quotas: Arc::default(),
-            notes,
-        }
+        Self { state: ServerState { services: Services::new(store, options), streams: Streams::default() } }
     }
 
     /// Answers a request. Blocks while the store or an upstream is asked, and until the body of an upload is read. The
@@ -118,9 +65,9 @@ impl Handler {
     /// trusted clients only.
     #[must_use]
     pub fn handle(&self, request: Request) -> Response {
-        let response = routes::dispatch(self, request);
+        let response = routes::dispatch(&self.state, request);
         if response.status == http::StatusCode::ACCEPTED
-            && let Some(fleet) = self.operations.fleet()
+            && let Some(fleet) = self.state.services.operations.fleet()
         {
             // The client asks for its operation next, perhaps another server.
             fleet.flush();
@@ -134,47 +81,28 @@ impl Handler {
     /// Call it when no new requests are to be accepted, so that waiting clients don't hold up the
     /// shutdown.
     pub fn finish(&self) {
-        self.operations.finish();
+        self.state.services.operations.finish();
     }
 
     /// Cancels all operations and downloads, and waits for five seconds at most until they have ended and cleaned up.
     /// Dropping the handler does the same.
     pub fn stop(&self) {
-        // Long enough to remove staged files, short enough for a service manager that kills after a
-        // while.
-        const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
-        self.operations.stop();
-        self.upstream_cache.stop();
-        self.operations.settle(CLEANUP_TIMEOUT);
-        if let Some(fleet) = self.operations.fleet() {
-            fleet.stop();
-        }
+        self.state.services.stop();
     }
 
-    /// Evicts cached images that are unused for long or over quota, if there is an upstream, and removes the remains of
-    /// interrupted uploads.
-    ///
-    /// Runs when the listener starts, every hour, and after each download from the upstream.
+    /// See [`Services::tidy`].
     pub(crate) fn tidy(&self) {
-        if access::find_upstream(self).is_some() {
-            let options = PruneOptions::default().max_bytes(self.options.limits.cache);
-            // Best effort: the client has its image, and the next call tries again.
-            let _ = self.store.prune(&options);
-        }
-        // A server runs for months, and no other process may open its store to clean up.
-        let _ = self.store.sweep();
+        self.state.services.tidy();
     }
 
-    /// Records that a cached image was used, so that it is not evicted. At most once an hour, because it is a write.
-    pub(crate) fn used(&self, image: &StoredImage) {
-        const HOUR: i64 = 3_600;
-        let now = self.store.now();
-        // A time in the future comes from a clock that was set back: it is corrected, or the image
-        // would not be marked again before that time.
-        if image.cached && image.last_used_at.is_none_or(|last| now.saturating_sub(last) > HOUR || last > now) {
-            // Best effort: the client has its image.
-            let _ = self.store.mark_used(&image.fingerprint);
-        }
+    /// The counters, for the listener.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.state.services.metrics
+    }
+
+    /// Has log messages that belong to no request written.
+    pub(crate) fn log_to(&self, log: impl Fn(&dyn std::fmt::Display) + Send + Sync + 'static) {
+        self.state.services.notes.write_to(log);
     }
 
     /// The API extensions that touch images: those that every server claims, and those that it does not, with the reason.

@@ -17,20 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::fingerprint::Fingerprint;
 use crate::io::{Blob, ReadAt};
-
-/// Who a client is, as its certificate proves. Tokens in a request grant single actions and do not change who the
-/// client is.
-///
-/// The listener determines it for each request, not for each connection: when a certificate is
-/// removed from the trusted ones, requests on open connections are untrusted from then on.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Client {
-    /// Without a trusted certificate: sees public images only.
-    #[default]
-    Untrusted,
-    /// With a trusted certificate, whose SHA-256 this is: sees and changes everything.
-    Trusted(Fingerprint),
-}
+use crate::server::core::client::Client;
 
 /// A request: its head, its client, and its body as a stream.
 ///
@@ -96,7 +83,7 @@ impl Request {
     /// Whether the client is trusted.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
-        matches!(self.client, Client::Trusted(_))
+        self.client.is_trusted()
     }
 
     /// A header's value; `None` when it is absent or not ASCII text.

@@ -8,7 +8,8 @@
 //! - `routes`: the route table. Each route has its methods, its path, the access that it needs, and
 //!   its function. Every request is dispatched by it, and clients are refused nowhere else;
 //!   [`Handler::routes`] lists it.
-//! - `core/`: the services behind all interfaces. `access` decides which images and aliases a
+//! - `state`: what the functions of the routes share: the services, and the documents that are kept.
+//! - `core/`: the services behind all interfaces, which know no HTTP. `access` decides which images and aliases a
 //!   client sees; `tokens` holds the secrets that trusted clients issue; `operations` and `events`
 //!   are what clients follow; `upstream_cache` fetches images that the store lacks; `public`
 //!   indexes the public images.
@@ -27,7 +28,7 @@
 //!
 //! - To an untrusted client a private image is indistinguishable from a missing one: same status,
 //!   same bytes, same lists.
-//! - Tokens are in memory only, are used once, and expire.
+//! - Tokens are kept as digests, in memory or in the shared records of a catalog, are used once, and expire.
 //! - An image that is damaged in the store never reaches a client completely: unverified files are
 //!   hashed while they are sent.
 //! - Everything that a client can make the server do is bounded: see [`Limits`](crate::Limits) and
@@ -50,12 +51,14 @@ mod message;
 mod net;
 mod options;
 mod routes;
+mod state;
 mod web;
 
+pub use self::core::client::Client;
 pub use self::core::redirect::Redirect;
 pub use self::core::transfer::{ImageTransfer, Pull, Push, Registry};
 pub use api::rest::ApiExtension;
 pub use handler::{Handler, RouteInfo};
-pub use message::{Body, Check, Chunks, Client, Piece, Pieces, Request, Response};
+pub use message::{Body, Check, Chunks, Piece, Pieces, Request, Response};
 pub use net::{Listener, ListenerOptions, ServerCertificate, TrustedClients};
 pub use options::ServerOptions;

@@ -25,10 +25,10 @@
 use http::{Method, StatusCode, header};
 
 use crate::server::api::address::Address;
-use crate::server::api::rest::UploadGrant;
+use crate::server::api::call::{Call, Grant};
 use crate::server::api::{answer, direct, metrics, rest, simplestreams};
-use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::server::state::ServerState;
 use crate::server::web;
 
 /// The methods of a route.
@@ -105,35 +105,6 @@ impl Access {
     }
 }
 
-/// What [`authorize`] found that the function needs to know, besides who the client is.
-#[derive(Debug)]
-pub(crate) enum Grant {
-    /// Nothing more than the request says.
-    Plain,
-    /// The upload that a token allows.
-    Upload(Box<UploadGrant>),
-}
-
-/// A request on its way to the function of its route.
-#[derive(Debug)]
-pub(crate) struct Call<'a> {
-    /// The request. The function may consume its body.
-    pub(crate) request: Request,
-    /// The parsed target of the request.
-    pub(crate) address: &'a Address,
-    /// What the placeholders of the pattern matched, in order. Segments of `{name...}` are joined by slashes.
-    pub(crate) parameters: Vec<String>,
-    /// What the access check found; `Grant::Plain` for most routes.
-    pub(crate) grant: Grant,
-}
-
-impl Call<'_> {
-    /// What the placeholder with this index matched; empty where the pattern has no such placeholder.
-    pub(crate) fn parameter(&self, index: usize) -> &str {
-        self.parameters.get(index).map_or("", String::as_str)
-    }
-}
-
 /// One line of the table.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -144,7 +115,7 @@ pub(crate) struct Route {
     /// What the client must show.
     pub(crate) access: Access,
     /// The function that answers. It is called after the access check only.
-    function: fn(&Handler, Call<'_>) -> Response,
+    function: fn(&ServerState, Call<'_>) -> Response,
 }
 
 /// A line of the table, short enough to be one line of code.
@@ -152,7 +123,7 @@ const fn route(
     verb: Verb,
     pattern: &'static str,
     access: Access,
-    function: fn(&Handler, Call<'_>) -> Response,
+    function: fn(&ServerState, Call<'_>) -> Response,
 ) -> Route {
     Route { verb, pattern, access, function }
 }
@@ -225,25 +196,25 @@ pub(crate) const ROUTES: &[Route] = &[
 
 /// The function of `/streams/v1`: index and list of products.
 #[allow(clippy::needless_pass_by_value, reason = "all functions of the table have one signature")]
-fn simplestreams_document(handler: &Handler, call: Call<'_>) -> Response {
+fn simplestreams_document(server: &ServerState, call: Call<'_>) -> Response {
     let parts = call.address.parts();
-    simplestreams::route(handler, &call.request, parts.get(2..).unwrap_or_default())
+    simplestreams::route(server, &call.request, parts.get(2..).unwrap_or_default())
 }
 
 /// The function of `/images/NAME`: a file of a simplestreams item if the name is that of one, and
 /// the page of an image otherwise. Names of files have an extension behind the fingerprint, so that
 /// the two can't be confused.
-fn image_file_or_page(handler: &Handler, call: Call<'_>) -> Response {
-    match simplestreams::file(handler, &call.request, call.parameter(0)) {
+fn image_file_or_page(server: &ServerState, call: Call<'_>) -> Response {
+    match simplestreams::file(server, &call.request, call.parameter(0)) {
         Some(response) => response,
-        None => web::image(handler, call),
+        None => web::image(server, call),
     }
 }
 
 /// Answers a request by the function of its route, if the client may call it.
 ///
 /// Never fails: whatever is wrong with the request is a response.
-pub(crate) fn dispatch(handler: &Handler, request: Request) -> Response {
+pub(crate) fn dispatch(server: &ServerState, request: Request) -> Response {
     // Parsed once, so that the checks and the function can't disagree on the path.
     let address = match Address::of(&request.uri) {
         Ok(address) => address,
@@ -251,7 +222,7 @@ pub(crate) fn dispatch(handler: &Handler, request: Request) -> Response {
     };
     let is_rest = address.parts.first().is_some_and(|part| part == "1.0");
     // Before anything else: a browser shows its user's certificate for whatever page it is on.
-    if is_rest && let Some(refused) = rest::refuse(handler, &request, &address) {
+    if is_rest && let Some(refused) = rest::refuse(server, &request, &address) {
         return refused;
     }
     // Only the path decides which pattern counts: a method never selects a more general one.
@@ -259,13 +230,13 @@ pub(crate) fn dispatch(handler: &Handler, request: Request) -> Response {
     // The method is looked for before the access check: a path without this method answers the same
     // to every client that may learn which methods it has.
     let Some(route) = routes.iter().find(|route| route.verb.accepts(&request.method)) else {
-        return wrong_method(handler, &request, &address, &parameters, routes, is_rest);
+        return wrong_method(server, &request, &address, &parameters, routes, is_rest);
     };
-    let grant = match authorize(handler, route.access, &request, &address, &parameters) {
+    let grant = match authorize(server, route.access, &request, &address, &parameters) {
         Ok(grant) => grant,
         Err(refused) => return *refused,
     };
-    (route.function)(handler, Call { request, address: &address, parameters, grant })
+    (route.function)(server, Call { request, address: &address, parameters, grant })
 }
 
 /// The routes of the first pattern that matches the path, and what its placeholders matched.
@@ -310,7 +281,7 @@ fn matched(pattern: &str, parts: &[String]) -> Option<Vec<String>> {
 /// # Errors
 /// The response that refuses the client. It is the same whether or not what the path names exists.
 fn authorize(
-    handler: &Handler,
+    server: &ServerState,
     access: Access,
     request: &Request,
     address: &Address,
@@ -326,11 +297,11 @@ fn authorize(
         OperationToken => {
             let id = parameters.first().map_or("", String::as_str);
             let secret = address.query("secret");
-            let authenticated = secret.is_some_and(|secret| handler.operations.is_open_to(id, secret));
+            let authenticated = secret.is_some_and(|secret| server.services.operations.is_open_to(id, secret));
             if authenticated { Ok(Grant::Plain) } else { Err(Box::new(answer::forbidden())) }
         }
         // Used up even if the upload fails afterwards, so that a token can't be tried many times.
-        UploadToken => rest::redeem_upload_token(handler, request)
+        UploadToken => rest::redeem_upload_token(server, request)
             .map(|grant| Grant::Upload(Box::new(grant)))
             .ok_or_else(|| Box::new(answer::forbidden())),
         Local if metrics::is_local(request) => Ok(Grant::Plain),
@@ -346,7 +317,7 @@ fn authorize(
 /// secret where some method is open to everybody. Elsewhere a client that may call none of them
 /// gets the same refusal as for a method that exists.
 fn wrong_method(
-    handler: &Handler,
+    server: &ServerState,
     request: &Request,
     address: &Address,
     parameters: &[String],
@@ -355,7 +326,7 @@ fn wrong_method(
 ) -> Response {
     let is_open = |route: &Route| matches!(route.access, Anonymous | ImageToken);
     if let Some(first) = routes.first().filter(|_| !routes.iter().any(is_open))
-        && let Err(refused) = authorize(handler, first.access, request, address, parameters)
+        && let Err(refused) = authorize(server, first.access, request, address, parameters)
     {
         return *refused;
     }

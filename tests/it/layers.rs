@@ -301,6 +301,45 @@ fn code_above_the_blob_store_names_no_local_file() {
     assert!(needless.is_empty(), "no longer needed in LOCAL: {needless:?}");
 }
 
+/// The folders of the server, and what their sources must not name: services know no HTTP, and interfaces do not know what
+/// calls them.
+const SERVER: &[(&str, &[&str])] = &[
+    ("core", &["http::", "server::message", "server::api", "server::state", "server::handler", "server::routes"]),
+    ("core", &["server::web", "server::net"]),
+    ("api", &["server::handler", "server::routes", "server::net"]),
+    ("web", &["server::handler", "server::routes", "server::net"]),
+    ("net", &["server::core::access", "server::routes", "server::web"]),
+];
+
+/// What a source of a folder of the server names and must not.
+fn named(source: &str, never: &[&'static str]) -> Vec<&'static str> {
+    let code = without_tests(&code_only(source));
+    never.iter().filter(|name| code.contains(**name)).copied().collect()
+}
+
+#[test]
+fn server_parts_do_not_name_what_is_above_them() {
+    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server");
+    let mut wrong = Vec::new();
+    for (folder, never) in SERVER {
+        let mut files = Vec::new();
+        sources(&server.join(folder), &mut files);
+        assert!(files.len() > 5, "src/server/{folder} has {} sources", files.len());
+        for file in files {
+            for name in named(&fs::read_to_string(&file).unwrap(), never) {
+                wrong.push(format!("{} names {name}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn name_of_a_server_part_is_found_in_code_only() {
+    assert_eq!(named("use crate::server::message::Request;", SERVER[0].1), ["server::message"]);
+    assert_eq!(named("// crate::server::message::Request", SERVER[0].1), Vec::<&str>::new());
+}
+
 #[test]
 fn local_file_is_found_however_it_is_named() {
     for source in [

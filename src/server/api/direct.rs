@@ -21,12 +21,13 @@ use http::{HeaderName, HeaderValue, header};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::metadata::Architecture;
 use crate::protocol::direct::{ARCHITECTURES, Answer, architectures};
+use crate::server::api::call::Call;
 use crate::server::api::rest::export;
 use crate::server::api::{answer, host};
-use crate::server::core::{access, public};
-use crate::server::handler::Handler;
+use crate::server::core::access;
+use crate::server::core::client::Client;
 use crate::server::message::{Request, Response};
-use crate::server::routes::Call;
+use crate::server::state::ServerState;
 use crate::server::web;
 use crate::store::{Alias, StoredImage};
 
@@ -37,17 +38,17 @@ const VARY: &str = "Accept, LXD-Server-Architectures, Incus-Server-Architectures
 
 /// `GET` of any path that no other route has: an alias, or 404. Importers get the fingerprint and
 /// URL in headers and the image as the body; browsers are redirected to its page.
-pub(crate) fn answer(handler: &Handler, call: Call<'_>) -> Response {
+pub(crate) fn answer(server: &ServerState, call: Call<'_>) -> Response {
     let (request, alias) = (&call.request, call.parameter(0));
     let mut response = if web::wants(request) {
         // Browsing does not fetch images from the upstream.
-        match find_local_public(handler, alias) {
+        match find_local_public(server, alias) {
             Ok(Some(image)) => web::moved(&format!("/images/{}", image.fingerprint)),
-            Ok(None) => web::not_found(handler, request),
-            Err(error) => web::failed(handler, request, &error),
+            Ok(None) => web::not_found(server, request),
+            Err(error) => web::failed(server, request, &error),
         }
     } else {
-        import(handler, request, alias).unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
+        import(server, request, alias).unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
     };
     response.headers.insert(header::VARY, HeaderValue::from_static(VARY));
     response
@@ -55,16 +56,16 @@ pub(crate) fn answer(handler: &Handler, call: Call<'_>) -> Response {
 
 /// The response for an importer. A response of `export` that is an error is passed on without the
 /// headers, so that no client follows them to an image that can't be read.
-fn import(handler: &Handler, request: &Request, alias: &str) -> Result<Response> {
+fn import(server: &ServerState, request: &Request, alias: &str) -> Result<Response> {
     let runs: Vec<Architecture> =
         ARCHITECTURES.iter().find_map(|name| request.header(*name)).map(architectures).unwrap_or_default();
-    let image = choose(handler, alias, &runs)?;
+    let image = choose(server, alias, &runs)?;
     // The URL must be absolute, as the client gives it to another program: its server.
-    let base = host::base(handler, request)?
+    let base = host::base(server, request)?
         .ok_or_else(|| Error::invalid("the request names no host, so it can't be told where the image lies"))?;
     let url = format!("{base}/1.0/images/{}/export", image.fingerprint);
     let answer = Answer { fingerprint: image.fingerprint, url };
-    let mut response = export::export(handler, request, &image, true);
+    let mut response = export::export(server, request, &image, true);
     if response.status.is_client_error() || response.status.is_server_error() {
         return Ok(response);
     }
@@ -81,9 +82,9 @@ fn import(handler: &Handler, request: &Request, alias: &str) -> Result<Response>
 /// # Errors
 /// `NotFound`, with similar names for an unknown alias, and with the architecture that there is for
 /// one that has no other.
-fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<StoredImage> {
+fn choose(server: &ServerState, alias: &str, runs: &[Architecture]) -> Result<StoredImage> {
     let fits = |image: &StoredImage| runs.is_empty() || runs.contains(&image.architecture);
-    let own = find_public(handler, alias)?;
+    let own = find_public(server, alias)?;
     if let Some(image) = own.as_ref().filter(|image| fits(image)) {
         return require_unified(alias, image.clone());
     }
@@ -91,20 +92,22 @@ fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<Store
     // An alias with the architecture behind it, as in public image trees: `debian/12/arm64`.
     for architecture in runs {
         for machine in [architecture.kernel_name(), architecture.debian_name()].iter().chain(architecture.aliases()) {
-            let found = find_local_public(handler, &format!("{alias}/{machine}"))?;
+            let found = find_local_public(server, &format!("{alias}/{machine}"))?;
             if let Some(image) = found.filter(|image| image.architecture == *architecture && of_type(image)) {
                 return require_unified(alias, image);
             }
         }
     }
-    let Some(own) = own.as_ref() else { return Err(access::with_suggestions(handler, access::not_found(), alias)) };
+    let Some(own) = own.as_ref() else {
+        return Err(access::with_suggestions(&server.services, access::not_found(), alias));
+    };
     // Another image of the same product: same system, release and variant.
     let known = |key| own.properties.get(key).is_some_and(|value| !value.is_empty());
     if known("os") && known("release") {
-        let public = public::now(handler)?;
+        let public = server.services.public_images()?;
         for architecture in runs {
             if let Some(fingerprint) = public.same_product(own, *architecture) {
-                return access::find_local_image(handler, &access::anonymous(), &fingerprint.to_string(), None);
+                return access::find_local_image(&server.services, &Client::Untrusted, &fingerprint.to_string(), None);
             }
         }
     }
@@ -133,13 +136,13 @@ fn require_unified(alias: &str, image: StoredImage) -> Result<StoredImage> {
 }
 
 /// The public image of an alias, fetched from the upstream if need be.
-fn find_public(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
-    optional(access::find_alias(handler, &access::anonymous(), alias))
+fn find_public(server: &ServerState, alias: &str) -> Result<Option<StoredImage>> {
+    optional(access::find_alias(&server.services, &Client::Untrusted, alias))
 }
 
 /// The public image of an alias, of those that are in the store.
-fn find_local_public(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
-    optional(access::find_local_alias(handler, &access::anonymous(), alias))
+fn find_local_public(server: &ServerState, alias: &str) -> Result<Option<StoredImage>> {
+    optional(access::find_local_alias(&server.services, &Client::Untrusted, alias))
 }
 
 /// The image, or `None` where there is none, so that the search goes on.

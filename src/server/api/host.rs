@@ -8,8 +8,8 @@
 use http::header;
 
 use crate::error::{Error, Result};
-use crate::server::handler::Handler;
 use crate::server::message::Request;
+use crate::server::state::ServerState;
 
 /// The longest host name in the DNS (RFC 1035, 253 characters as text), with a port.
 const MAX_HOST_BYTES: usize = 253 + ":65535".len();
@@ -21,9 +21,9 @@ const MAX_HOST_BYTES: usize = 253 + ":65535".len();
 ///
 /// # Errors
 /// `InvalidInput` when the request has an invalid host, or several.
-pub(crate) fn base(handler: &Handler, request: &Request) -> Result<Option<String>> {
+pub(crate) fn base(server: &ServerState, request: &Request) -> Result<Option<String>> {
     let named = named(request)?;
-    Ok(match &handler.options.base_url {
+    Ok(match &server.services.options.base_url {
         Some(url) => Some(url.clone()),
         // Direct import requires HTTPS; a server without TLS is behind a proxy that has it.
         None => named.map(|host| format!("https://{host}")),
@@ -53,7 +53,7 @@ fn named(request: &Request) -> Result<Option<&str>> {
 /// A browser shows the certificate of its user whatever page makes the request. Without this check
 /// any page on the web could delete images with the rights of an administrator who visits it.
 /// Programs other than browsers send neither header.
-pub(crate) fn is_cross_origin(handler: &Handler, request: &Request) -> bool {
+pub(crate) fn is_cross_origin(server: &ServerState, request: &Request) -> bool {
     let header = |name: &str| request.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
         return true;
@@ -61,7 +61,7 @@ pub(crate) fn is_cross_origin(handler: &Handler, request: &Request) -> bool {
     // Older browsers have no `Sec-Fetch-Site`; all send `Origin` with requests that change
     // something.
     let Some(origin) = header("origin") else { return false };
-    let own = handler.options.base_url.as_deref().is_some_and(|base| base.eq_ignore_ascii_case(origin));
+    let own = server.services.options.base_url.as_deref().is_some_and(|base| base.eq_ignore_ascii_case(origin));
     let host = origin.split_once("://").map(|(_, host)| host);
     let named = named(request).ok().flatten();
     !own && !matches!((host, named), (Some(host), Some(named)) if host.eq_ignore_ascii_case(named))

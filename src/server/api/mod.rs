@@ -19,6 +19,7 @@
 
 pub(crate) mod address;
 pub(crate) mod answer;
+pub(crate) mod call;
 pub(crate) mod conditional;
 pub(crate) mod direct;
 pub(crate) mod host;

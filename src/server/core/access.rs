@@ -22,7 +22,7 @@
 //! - A trusted client sees every image and every alias of the store.
 //! - An untrusted client sees public images and the aliases of public images. A download token in
 //!   the request adds the one private image that it was issued for.
-//! - Pages and direct import use [`anonymous`] in place of the client's request, so that they show
+//! - Pages and direct import ask for [`Client::Untrusted`] in place of the client, so that they show
 //!   the same to everybody and can be cached.
 //!
 //! A hidden image may still have an effect where two names collide: an alias of the store never
@@ -31,14 +31,14 @@
 
 use std::sync::Arc;
 
+use super::client::Client;
+pub(crate) use super::not_found::not_found;
 use super::notes::Notes;
-use super::public::{self, PublicImages};
-use super::transfer::ImageTransfer;
+use super::public::PublicImages;
+use super::services::Services;
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::metadata::ImageType;
-use crate::server::handler::Handler;
-use crate::server::message::Request;
 use crate::store::{Alias, AliasQuery, AliasTarget, ImageQuery, Store, StoredImage};
 
 /// The most images of one prefix that are examined. Fingerprints are digests, and 1,000 of them
@@ -50,11 +50,6 @@ const MAX_CANDIDATES: usize = 1_000;
 /// is sent, for each client that reads a list; 1,000 rows are a few MiB at most.
 pub(crate) const PAGE: usize = 1_000;
 
-/// An anonymous client's request, to find what everybody may see: pages and direct import show the same to all clients.
-pub(crate) fn anonymous() -> Request {
-    Request::new(http::Method::GET, http::Uri::from_static("/"))
-}
-
 /// All images that the client may see, in the order of their fingerprints.
 ///
 /// Short lists of public images come from the index that is kept for everybody, longer ones and
@@ -63,16 +58,16 @@ pub(crate) fn anonymous() -> Request {
 ///
 /// # Errors
 /// Those of reading the catalog for the index. Errors of later pages come from [`Images::page`].
-pub(crate) fn list_images(handler: &Handler, request: &Request) -> Result<Images> {
-    if !request.is_trusted() {
-        let public = public::now(handler)?;
+pub(crate) fn list_images(services: &Services, client: &Client) -> Result<Images> {
+    if !client.is_trusted() {
+        let public = services.public_images()?;
         // Not for longer lists: a client that reads slowly would keep all of it in memory.
         if public.whole().is_some_and(|whole| whole.len() <= PAGE) {
             return Ok(Images::Kept(public));
         }
     }
-    let query = visible(request);
-    let (store, notes) = (handler.store.clone(), Arc::clone(&handler.notes));
+    let query = visible(client);
+    let (store, notes) = (services.store.clone(), Arc::clone(&services.notes));
     Ok(Images::Stored(Box::new(StoredImages { store, query, notes })))
 }
 
@@ -132,15 +127,15 @@ impl Images {
 /// The fingerprints of all images that the client may see, in ascending order.
 ///
 /// Use it where nothing but the fingerprint is needed: it is much cheaper than [`list_images`].
-pub(crate) fn list_fingerprints(handler: &Handler, request: &Request) -> Fingerprints {
-    Fingerprints { store: handler.store.clone(), query: visible(request) }
+pub(crate) fn list_fingerprints(services: &Services, client: &Client) -> Fingerprints {
+    Fingerprints { store: services.store.clone(), query: visible(client) }
 }
 
 /// The query for the first page of the images that the client may see. The catalog filters by
 /// `public`, so that private rows are not even read for an untrusted client.
-fn visible(request: &Request) -> ImageQuery {
+fn visible(client: &Client) -> ImageQuery {
     let mut query = ImageQuery::new().limit(PAGE);
-    query.public = (!request.is_trusted()).then_some(true);
+    query.public = (!client.is_trusted()).then_some(true);
     query
 }
 
@@ -175,36 +170,31 @@ impl Fingerprints {
 /// `NotFound`, also for a text that is no beginning of a fingerprint, naming what may have been
 /// meant; `Ambiguous`; those of the upstream.
 pub(crate) fn find_image(
-    handler: &Handler,
-    request: &Request,
+    services: &Services,
+    client: &Client,
     text: &str,
     secret: Option<&str>,
 ) -> Result<StoredImage> {
-    find_or_fetch(handler, request, text, secret).map_err(|error| with_suggestions(handler, error, text))
+    find_or_fetch(services, client, text, secret).map_err(|error| with_suggestions(services, error, text))
 }
 
 /// [`find_image`] without the suggestions that it adds to a `NotFound` error.
-fn find_or_fetch(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
-    let absent = match find_local_image(handler, request, text, secret) {
+fn find_or_fetch(services: &Services, client: &Client, text: &str, secret: Option<&str>) -> Result<StoredImage> {
+    let absent = match find_local_image(services, client, text, secret) {
         Err(error) if error.kind() == ErrorKind::NotFound => error,
         found => return found,
     };
     // Checked first: without an upstream nothing else is worth the work.
-    let Some(fetch) = find_upstream(handler) else { return Err(absent) };
+    if services.upstream().is_none() {
+        return Err(absent);
+    }
     let Ok(prefix) = text.parse::<FingerprintPrefix>() else { return Err(absent) };
     // The upstream is asked also when the store has a private image, or the time would tell that it does.
-    match handler.upstream_cache.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
+    match services.resolve_upstream(prefix.as_str(), ImageType::Container)? {
         // An upstream could answer with any image; this one was asked for by its digits.
-        Some(fingerprint) if prefix.matches(&fingerprint) => fetch_upstream(handler, request, fetch, &fingerprint),
+        Some(fingerprint) if prefix.matches(&fingerprint) => fetch_upstream(services, client, &fingerprint),
         _ => Err(absent),
     }
-}
-
-/// The transfer by which to fetch from the upstream, if there is one.
-///
-/// `None` without a transfer, and also with one that only serves imports of trusted clients.
-pub(crate) fn find_upstream(handler: &Handler) -> Option<&dyn ImageTransfer> {
-    handler.options.image_transfer.as_deref().filter(|fetch| fetch.has_upstream())
 }
 
 /// Fetches an image of the upstream, if the client may see it: one that is in the store as a private image stays
@@ -212,14 +202,9 @@ pub(crate) fn find_upstream(handler: &Handler) -> Option<&dyn ImageTransfer> {
 ///
 /// # Errors
 /// `NotFound` if the image turned out to be private; those of the upstream cache.
-fn fetch_upstream(
-    handler: &Handler,
-    request: &Request,
-    fetch: &dyn ImageTransfer,
-    fingerprint: &Fingerprint,
-) -> Result<StoredImage> {
-    let image = handler.upstream_cache.fetch(handler, fetch, fingerprint)?;
-    if image.public || request.is_trusted() { Ok(image) } else { Err(not_found()) }
+fn fetch_upstream(services: &Services, client: &Client, fingerprint: &Fingerprint) -> Result<StoredImage> {
+    let image = services.fetch_upstream(fingerprint)?;
+    if image.public || client.is_trusted() { Ok(image) } else { Err(not_found()) }
 }
 
 /// As [`find_image`], without the upstream.
@@ -230,8 +215,8 @@ fn fetch_upstream(
 /// # Errors
 /// `NotFound`, also for a text that is no fingerprint prefix; `Ambiguous`.
 pub(crate) fn find_local_image(
-    handler: &Handler,
-    request: &Request,
+    services: &Services,
+    client: &Client,
     text: &str,
     secret: Option<&str>,
 ) -> Result<StoredImage> {
@@ -239,20 +224,20 @@ pub(crate) fn find_local_image(
     // A whole fingerprint needs no scan of the index.
     let candidates = match prefix.as_fingerprint() {
         Some(whole) => vec![whole],
-        None => handler.store.with_prefix(&prefix, MAX_CANDIDATES)?,
+        None => services.store.with_prefix(&prefix, MAX_CANDIDATES)?,
     };
     let mut seen = None;
     for fingerprint in candidates {
-        let image = match handler.store.image(&fingerprint) {
+        let image = match services.store.image(&fingerprint) {
             Ok(image) => image,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
         let opened = || match secret {
-            Some(secret) => handler.tokens.opens(&image.fingerprint, secret),
+            Some(secret) => services.tokens.opens(&image.fingerprint, secret),
             None => Ok(false),
         };
-        if !(image.public || request.is_trusted() || opened()?) {
+        if !(image.public || client.is_trusted() || opened()?) {
             continue;
         }
         // Only images that the client may see get here, so `Ambiguous` reveals no private one.
@@ -273,32 +258,32 @@ pub(crate) fn find_local_image(
 /// # Errors
 /// `NotFound`; those of the upstream.
 pub(crate) fn resolve_alias(
-    handler: &Handler,
-    request: &Request,
+    services: &Services,
+    client: &Client,
     name: &str,
 ) -> Result<(Alias, Fingerprint, ImageType)> {
-    let found = match find_local_alias(handler, request, name) {
+    let found = match find_local_alias(services, client, name) {
         Ok((alias, image)) => Ok((alias, image.fingerprint, image.image_type)),
-        Err(error) if error.kind() == ErrorKind::NotFound => resolve_upstream_alias(handler, name),
+        Err(error) if error.kind() == ErrorKind::NotFound => resolve_upstream_alias(services, name),
         Err(error) => Err(error),
     };
-    found.map_err(|error| with_suggestions(handler, error, name))
+    found.map_err(|error| with_suggestions(services, error, name))
 }
 
 /// Resolves an alias at the upstream that the client does not see in the store.
 ///
 /// The container's image is preferred to the virtual machine's, as everywhere in the API, which has
 /// only one alias of a name.
-fn resolve_upstream_alias(handler: &Handler, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
-    let (Some(fetch), Ok(alias)) = (find_upstream(handler), Alias::new(name)) else { return Err(not_found()) };
+fn resolve_upstream_alias(services: &Services, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
+    let Ok(alias) = Alias::new(name) else { return Err(not_found()) };
     for image_type in [ImageType::Container, ImageType::VirtualMachine] {
-        let found = handler.upstream_cache.resolve(handler, fetch, name, image_type)?;
+        let found = services.resolve_upstream(name, image_type)?;
         // A fingerprint prefix is no alias.
         let digits = |found: &Fingerprint| name.parse::<FingerprintPrefix>().is_ok_and(|prefix| prefix.matches(found));
         if let Some(fingerprint) = found.filter(|found| !digits(found)) {
             // An alias of the store never resolves to an image of the upstream, also where the client can't see it.
             // Checked last, so that both cases take the same time.
-            return match handler.store.alias(name) {
+            return match services.store.alias(name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok((alias, fingerprint, image_type)),
                 Err(error) => Err(error),
                 Ok(_) => Err(not_found()),
@@ -312,12 +297,11 @@ fn resolve_upstream_alias(handler: &Handler, name: &str) -> Result<(Alias, Finge
 ///
 /// # Errors
 /// `NotFound`; those of the upstream.
-pub(crate) fn find_alias(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
-    match find_local_alias(handler, request, name) {
+pub(crate) fn find_alias(services: &Services, client: &Client, name: &str) -> Result<(Alias, StoredImage)> {
+    match find_local_alias(services, client, name) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let (alias, fingerprint, _) = resolve_upstream_alias(handler, name)?;
-            let Some(fetch) = find_upstream(handler) else { return Err(not_found()) };
-            Ok((alias, fetch_upstream(handler, request, fetch, &fingerprint)?))
+            let (alias, fingerprint, _) = resolve_upstream_alias(services, name)?;
+            Ok((alias, fetch_upstream(services, client, &fingerprint)?))
         }
         found => found,
     }
@@ -332,19 +316,19 @@ pub(crate) fn find_alias(handler: &Handler, request: &Request, name: &str) -> Re
 ///
 /// # Errors
 /// `NotFound`.
-pub(crate) fn find_local_alias(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
+pub(crate) fn find_local_alias(services: &Services, client: &Client, name: &str) -> Result<(Alias, StoredImage)> {
     // The container's image may be private while the virtual machine's of the same name is public.
     // Each type is looked up by itself, because a name stands for one image of each type.
     for image_type in ImageType::ALL {
         // Between the two reads the alias may move, and its image be deleted.
         for _ in 0..3 {
-            let (alias, target) = match handler.store.alias_of(name, image_type) {
+            let (alias, target) = match services.store.alias_of(name, image_type) {
                 Ok(found) => found,
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => break,
                 Err(error) => return Err(error),
             };
-            match handler.store.image(&target.fingerprint) {
-                Ok(image) if image.public || request.is_trusted() => return Ok((alias, image)),
+            match services.store.image(&target.fingerprint) {
+                Ok(image) if image.public || client.is_trusted() => return Ok((alias, image)),
                 Ok(_) => break,
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -359,13 +343,13 @@ pub(crate) fn find_local_alias(handler: &Handler, request: &Request, name: &str)
 ///
 /// # Errors
 /// Those of reading the catalog for the index. Errors of later pages come from [`Aliases::page`].
-pub(crate) fn list_aliases(handler: &Handler, request: &Request) -> Result<Aliases> {
-    let trusted = request.is_trusted();
-    let stored = || AliasRows::Stored(Box::new((handler.store.clone(), AliasQuery::new().limit(PAGE), trusted)));
+pub(crate) fn list_aliases(services: &Services, client: &Client) -> Result<Aliases> {
+    let trusted = client.is_trusted();
+    let stored = || AliasRows::Stored(Box::new((services.store.clone(), AliasQuery::new().limit(PAGE), trusted)));
     let rows = if trusted {
         stored()
     } else {
-        let public = public::now(handler)?;
+        let public = services.public_images()?;
         // Not for longer lists: a client that reads slowly would keep all of it in memory.
         if public.aliases().len() <= PAGE { AliasRows::Public(public) } else { stored() }
     };
@@ -434,24 +418,16 @@ impl Aliases {
 ///
 /// Other errors are returned unchanged. A client that mistypes a name gets up to three similar
 /// ones; the search costs the same for every name, so that its time reveals nothing either.
-pub(crate) fn with_suggestions(handler: &Handler, error: Error, name: &str) -> Error {
+pub(crate) fn with_suggestions(services: &Services, error: Error, name: &str) -> Error {
     if error.kind() != ErrorKind::NotFound {
         return error;
     }
     // Suggestions are best effort.
-    let Ok(public) = public::now(handler) else { return error };
+    let Ok(public) = services.public_images() else { return error };
     let names = public.suggestions(name);
     if names.is_empty() {
         return error;
     }
     let names: Vec<String> = names.iter().map(|name| format!("`{}`", Escaped(name.as_bytes()))).collect();
     Error::new(ErrorKind::NotFound, format!("not found; did you mean {}?", names.join(" or ")))
-}
-
-/// The error for everything that a client can't see.
-///
-/// The message has no detail on purpose: whatever it named would differ between a private image and
-/// a missing one.
-pub(crate) fn not_found() -> Error {
-    Error::new(ErrorKind::NotFound, "not found")
 }

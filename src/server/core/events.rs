@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::rest::Operation;
-use crate::server::message::Client;
+use crate::server::core::client::Client;
 
 /// Listeners at once. Each holds a connection and a queue, and every event is offered to all of
 /// them.

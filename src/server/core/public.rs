@@ -20,15 +20,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
-use std::sync::Arc;
 
 use super::by_version::ByVersion;
+use super::notes::Notes;
 use crate::error::Result;
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::metadata::{Architecture, ImageType};
 use crate::protocol::simplestreams::product_key;
-use crate::server::handler::Handler;
-use crate::store::{Alias, AliasTarget, ImageQuery, StoredImage};
+use crate::store::{Alias, AliasTarget, ImageQuery, Store, StoredImage};
 
 /// The number of images that are kept whole, so that lists and pages need not read them again: some
 /// 20 MiB. Of more, only what finds them is kept.
@@ -88,14 +87,6 @@ pub(crate) struct PublicImages {
 
 /// The index that was made last.
 pub(crate) type Kept = ByVersion<PublicImages>;
-
-/// The index for the catalog as it is now.
-///
-/// # Errors
-/// Those of reading the catalog. Damaged rows are no error.
-pub(crate) fn now(handler: &Handler) -> Result<Arc<PublicImages>> {
-    handler.public.get(&handler.store, || PublicImages::read(handler))
-}
 
 /// An image of a product: when it was made and uploaded, its fingerprint and its architecture.
 type OfProduct = (i64, i64, Fingerprint, Architecture);
@@ -250,7 +241,7 @@ impl Gathered {
 impl PublicImages {
     /// Reads the catalog page by page. A damaged row is written to the log and counted; it hides no
     /// other.
-    fn read(handler: &Handler) -> Result<Self> {
+    pub(crate) fn read(store: &Store, notes: &Notes) -> Result<Self> {
         let mut gathered = Gathered::default();
         let mut skipped = 0;
         let mut add = |image: StoredImage| {
@@ -259,9 +250,9 @@ impl PublicImages {
             }
             Ok(())
         };
-        handler.store.for_each(&ImageQuery::new(), &mut add, &mut |name, error| {
+        store.for_each(&ImageQuery::new(), &mut add, &mut |name, error| {
             skipped += 1;
-            handler.notes.skipped(name, error);
+            notes.skipped(name, error);
         })?;
         let mut found = gathered.finish();
         found.skipped = skipped;

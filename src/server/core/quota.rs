@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
-use crate::server::message::{Client, Request};
+use crate::server::core::client::Client;
 use crate::store::{ImageQuery, Store, StoredImage};
 
 /// The window of the limit on uploads, in seconds.
@@ -26,7 +26,7 @@ const MAX_CLIENTS: usize = 10_000;
 
 /// Who stores images.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Uploader {
+pub(crate) enum Uploader {
     /// By its certificate.
     Certificate(Fingerprint),
     /// By the network that it comes from; `None` without a network.
@@ -34,11 +34,11 @@ enum Uploader {
 }
 
 impl Uploader {
-    /// The one behind a request.
-    fn of(request: &Request) -> Self {
-        match &request.client {
+    /// A client that comes from this address.
+    pub(crate) fn of(client: &Client, peer: Option<IpAddr>) -> Self {
+        match client {
             Client::Trusted(certificate) => Self::Certificate(*certificate),
-            Client::Untrusted => Self::Network(request.peer.map(network)),
+            Client::Untrusted => Self::Network(peer.map(network)),
         }
     }
 }
@@ -119,12 +119,11 @@ impl Quotas {
     /// `StorageFull` where the disk has no room for it; those of the store.
     pub(crate) fn begin(
         self: &Arc<Self>,
-        request: &Request,
+        uploader: Uploader,
         announced: Option<u64>,
         limits: &Limits,
         store: &Store,
     ) -> std::result::Result<UploadPermit, Refusal> {
-        let uploader = Uploader::of(request);
         self.count(&uploader, limits.client_uploads, store.now())?;
         self.reserve(uploader, announced, limits, store)
     }
@@ -137,12 +136,11 @@ impl Quotas {
     /// `client_unfinished`; `StorageFull` if there is no room for the parts and the image made of them.
     pub(crate) fn begin_part(
         self: &Arc<Self>,
-        request: &Request,
+        uploader: Uploader,
         part: &PartOfUpload,
         limits: &Limits,
         store: &Store,
     ) -> std::result::Result<UploadPermit, Refusal> {
-        let uploader = Uploader::of(request);
         if part.offset == 0 {
             self.check_unfinished(&uploader, &part.id, limits.client_unfinished, store)?;
             let needed = part.total.unwrap_or(part.length).saturating_mul(2);
@@ -164,15 +162,14 @@ impl Quotas {
     /// As [`begin`](Self::begin); the parts stay counted then.
     pub(crate) fn begin_import_of_parts(
         self: &Arc<Self>,
-        request: &Request,
+        uploader: Uploader,
         id: &Fingerprint,
         length: u64,
         limits: &Limits,
         store: &Store,
     ) -> std::result::Result<UploadPermit, Refusal> {
-        let uploader = Uploader::of(request);
         self.count(&uploader, limits.client_uploads, store.now())?;
-        let counted = self.forget_parts(&request.client, id);
+        let counted = self.forget_parts(&uploader, id);
         let permit = self.reserve(uploader.clone(), Some(length), limits, store);
         if let (Err(_), Some(bytes)) = (&permit, counted) {
             let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -182,10 +179,9 @@ impl Quotas {
     }
 
     /// Takes an upload in parts off the ledger of its client. Returns its bytes, if it was there.
-    pub(crate) fn forget_parts(&self, client: &Client, id: &Fingerprint) -> Option<u64> {
-        let Client::Trusted(certificate) = client else { return None };
+    pub(crate) fn forget_parts(&self, uploader: &Uploader, id: &Fingerprint) -> Option<u64> {
         let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ledgers.get_mut(&Uploader::Certificate(*certificate))?.parts.remove(id)
+        ledgers.get_mut(uploader)?.parts.remove(id)
     }
 
     /// Fails if a client has too many uploads in parts that are not finished, besides `id`.

@@ -12,12 +12,8 @@
 
 use std::time::Duration;
 
-use http::Method;
-
 use crate::error::Result;
-use crate::server::handler::Handler;
-use crate::server::message::Request;
-use crate::store::{BlobKey, OpenedImage};
+use crate::store::{BlobKey, Store};
 
 /// Where clients are redirected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,23 +36,15 @@ impl Redirect {
     pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
 }
 
-/// The address to send the client to for the object `key` of an opened image; `None` to stream it.
+/// The address to send the client to for an object of the store; `None` to stream it. `secure` tells whether the client came
+/// over TLS.
 ///
 /// # Errors
 /// Those of the blob store's signing.
-pub(crate) fn location(
-    handler: &Handler,
-    request: &Request,
-    opened: &OpenedImage,
-    key: &BlobKey,
-) -> Result<Option<String>> {
-    let Some(redirect) = &handler.options.redirect else { return Ok(None) };
-    if request.method != Method::GET || !handler.verified.knows(&opened.image().fingerprint, opened.files()) {
-        return Ok(None);
-    }
+pub(crate) fn location(redirect: &Redirect, store: &Store, key: &BlobKey, secure: bool) -> Result<Option<String>> {
     let address = match redirect {
-        Redirect::Presigned { lifetime } => handler.store.link(key, *lifetime)?,
+        Redirect::Presigned { lifetime } => store.link(key, *lifetime)?,
         Redirect::Base { url } => Some(format!("{url}/{key}")),
     };
-    Ok(address.filter(|address| !request.secure || address.starts_with("https://")))
+    Ok(address.filter(|address| !secure || address.starts_with("https://")))
 }

@@ -36,10 +36,11 @@ use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::{Cancel, Monitor};
 use crate::server::core::fleet::FetchTurn;
+use crate::server::core::not_found::not_found;
+use crate::server::core::notes::Notes;
+use crate::server::core::operations::Operations;
 use crate::server::core::transfer::ImageTransfer;
-use crate::server::handler::Handler;
-use crate::server::message::Client;
-use crate::store::StoredImage;
+use crate::store::{Store, StoredImage};
 
 /// How long a name that the upstream resolved is not asked for again.
 ///
@@ -176,16 +177,17 @@ impl UpstreamCache {
     }
 
     /// Resolves an alias of this type, or a fingerprint prefix, at the upstream. The answer is a few minutes old at
-    /// most, and older when the upstream can't be asked. `None` where the upstream has nothing.
+    /// most, and older when the upstream can't be asked: then `earlier` tells what an earlier process fetched by this name.
+    /// `None` where the upstream has nothing.
     ///
     /// # Errors
     /// `Remote` when the upstream can't be asked and no older answer is known; `Busy`.
     pub(crate) fn resolve(
         &self,
-        handler: &Handler,
         fetch: &dyn ImageTransfer,
         name: &str,
         image_type: ImageType,
+        earlier: &dyn Fn() -> Result<Option<Fingerprint>>,
     ) -> Result<Option<Fingerprint>> {
         let key = (name.to_owned(), image_type);
         let mut state = self.lock();
@@ -198,9 +200,7 @@ impl UpstreamCache {
             // that will fail.
             if state.unreachable_since.is_some_and(|since| since.elapsed() < RETRY_DELAY) {
                 drop(state);
-                return self.remembered(handler, &key, before, || {
-                    Error::new(ErrorKind::Remote, "the upstream can't be reached")
-                });
+                return remembered(before, earlier, || Error::new(ErrorKind::Remote, "the upstream can't be reached"));
             }
             if state.resolving.contains(&key) {
                 state = self.wait(state)?;
@@ -238,49 +238,32 @@ impl UpstreamCache {
                     state.unreachable_since = Some(Instant::now());
                 }
                 drop(state);
-                self.remembered(handler, &key, before, || error)
+                remembered(before, earlier, || error)
             }
         };
         drop(guard);
         answer
     }
 
-    /// The last known answer to a name: of this process, or of an earlier process that cached the image.
-    ///
-    /// # Errors
-    /// `error`, if the name was never resolved to an image; those of reading the catalog.
-    fn remembered(
-        &self,
-        handler: &Handler,
-        key: &Name,
-        before: Option<Answer>,
-        error: impl FnOnce() -> Error,
-    ) -> Result<Option<Fingerprint>> {
-        if let Some(known) = before {
-            return Ok(known.found);
-        }
-        match crate::server::core::public::now(handler)?.brought(&key.0, key.1) {
-            Some(fingerprint) => Ok(Some(fingerprint)),
-            None => Err(error()),
-        }
-    }
-
     /// Fetches an image of the upstream into the store, or waits for the request that fetches it. The caller checks
     /// whether the client may see it.
     ///
-    /// After the download the images over quota are evicted, and an event is published.
+    /// `arrived` is called with an image that this call has downloaded, after all marks are released: it may be slow.
     ///
     /// # Errors
     /// Those of [`ImageTransfer::fetch`], also of another request's recent try; `Busy`.
     pub(crate) fn fetch(
         &self,
-        handler: &Handler,
         fetch: &dyn ImageTransfer,
         fingerprint: &Fingerprint,
+        store: &Store,
+        operations: &Operations,
+        notes: &Notes,
+        arrived: &dyn Fn(&StoredImage),
     ) -> Result<StoredImage> {
         let mut state = loop {
             // Without the lock: the catalog may be slow, and other requests need the lock.
-            match handler.store.image(fingerprint) {
+            match store.image(fingerprint) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 found => return found,
             }
@@ -310,20 +293,20 @@ impl UpstreamCache {
         drop(state);
         let guard = Guard(self, |state: &mut CacheState| _ = state.fetching.remove(fingerprint));
         // Another request may have fetched it between the look and the mark.
-        if let Ok(image) = handler.store.image(fingerprint) {
+        if let Ok(image) = store.image(fingerprint) {
             return Ok(image);
         }
         // The monitor of the cache, not of the request: the download serves everybody who waits for
         // it, so it goes on when the client that caused it leaves.
         let monitor = Monitor::none().with_cancel(self.cancel.clone());
         // Of all servers of the store, one fetches it.
-        let _lease = match handler.operations.fleet().map(|fleet| fleet.fetch_turn(fingerprint, &monitor)) {
+        let _lease = match operations.fleet().map(|fleet| fleet.fetch_turn(fingerprint, &monitor)) {
             None => None,
             Some(Ok(FetchTurn::Mine(lease))) => Some(lease),
             Some(Ok(FetchTurn::Fetched(image))) => return Ok(*image),
             Some(Err(error)) => return Err(as_server_error(error)),
         };
-        let fetched = fetch.fetch(fingerprint, alias.as_deref(), &handler.store, &monitor);
+        let fetched = fetch.fetch(fingerprint, alias.as_deref(), store, &monitor);
         // A transfer that returns another image than the one asked for must not get it served under
         // this name.
         let fetched = match fetched {
@@ -336,9 +319,9 @@ impl UpstreamCache {
             Err(error) => Err(error),
         };
         // Another server on this store may have fetched it meanwhile: that is a success, too.
-        let fetched = fetched.or_else(|error| handler.store.image(fingerprint).map_err(|_| error));
+        let fetched = fetched.or_else(|error| store.image(fingerprint).map_err(|_| error));
         let fetched = fetched.map_err(as_server_error);
-        handler.notes.omitted(&monitor.omissions());
+        notes.omitted(&monitor.omissions());
         if let Err(error) = &fetched {
             let mut state = self.lock();
             // Removes what is no longer needed first, so that the bound is met only by failures
@@ -351,9 +334,7 @@ impl UpstreamCache {
         drop(guard);
         drop(permit);
         if let Ok(image) = &fetched {
-            crate::server::api::rest::created(&handler.operations, image, &Client::Untrusted);
-            // After the permits and marks are released: eviction reads the catalog and may be slow.
-            handler.tidy();
+            arrived(image);
         }
         fetched
     }
@@ -380,6 +361,21 @@ impl UpstreamCache {
     }
 }
 
+/// The last known answer to a name: of this process, or of an earlier process that cached the image.
+///
+/// # Errors
+/// `error`, if the name was never resolved to an image; those of `earlier`.
+fn remembered(
+    before: Option<Answer>,
+    earlier: &dyn Fn() -> Result<Option<Fingerprint>>,
+    error: impl FnOnce() -> Error,
+) -> Result<Option<Fingerprint>> {
+    if let Some(known) = before {
+        return Ok(known.found);
+    }
+    earlier()?.map_or_else(|| Err(error()), |fingerprint| Ok(Some(fingerprint)))
+}
+
 /// An error of the upstream as one of this server. An error of a kind that would blame the client's request becomes
 /// `Remote`.
 ///
@@ -387,7 +383,7 @@ impl UpstreamCache {
 /// image is damaged or too large.
 fn as_server_error(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::NotFound => crate::server::core::access::not_found(),
+        ErrorKind::NotFound => not_found(),
         ErrorKind::Busy
         | ErrorKind::Cancelled
         | ErrorKind::Io
@@ -410,7 +406,7 @@ mod tests {
 
     use super::*;
     use crate::error::Result;
-    use crate::server::{Pull, Push, ServerOptions};
+    use crate::server::core::transfer::{Pull, Push};
     use crate::store::{ImportOptions, Refreshed, Store};
 
     /// Knows `there`, and counts how often it is asked.
@@ -446,12 +442,10 @@ mod tests {
 
     #[test]
     fn an_answer_of_the_upstream_is_asked_for_again_when_its_time_is_over() {
-        let directory = std::env::temp_dir().join(format!("lxd-image-through-{}", std::process::id()));
-        let handler = Handler::new(Store::open(&directory).unwrap(), ServerOptions::new());
-        let (cache, fetch) = (&handler.upstream_cache, Asked::default());
+        let (cache, fetch) = (UpstreamCache::default(), Asked::default());
         for (name, known_for) in [("there", FOUND_LIFETIME), ("nowhere", NOT_FOUND_LIFETIME)] {
             let key = (name.to_owned(), ImageType::Container);
-            let resolve = || cache.resolve(&handler, &fetch, name, ImageType::Container).unwrap().is_some();
+            let resolve = || cache.resolve(&fetch, name, ImageType::Container, &|| Ok(None)).unwrap().is_some();
             let older = |by| {
                 let mut state = cache.lock();
                 let known = state.answers.get_mut(&key).unwrap();
@@ -465,6 +459,5 @@ mod tests {
             older(Duration::from_secs(20));
             assert_eq!((resolve(), asked()), (name == "there", 2));
         }
-        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -160,19 +160,19 @@ impl Entry {
     /// Counts bytes that were passed to the network.
     pub(super) fn sent(&mut self, bytes: u64) {
         self.bytes += bytes;
-        self.handler.metrics.sent(bytes);
+        self.handler.metrics().sent(bytes);
     }
 
     /// The body ended before its end, and not because of the client.
     pub(super) fn broke(&mut self) {
         self.broke = true;
-        self.handler.metrics.broke();
+        self.handler.metrics().broke();
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.handler.metrics.answered(&self.method, self.status);
+        self.handler.metrics().answered(self.method.as_str(), self.status.as_u16());
         if self.access_log.0.is_none() {
             return;
         }

@@ -26,8 +26,8 @@ use super::framing::Scan;
 use super::idle::{IdleMonitor, IdleTimer};
 use super::observed::Observed;
 use super::service::{ListenerState, Peer, Service};
+use super::stage::{Stage, either};
 use super::tls::H2;
-use super::{Stage, either};
 use crate::fingerprint::Fingerprint;
 
 /// Requests of one connection of HTTP/2 at once. A client of images has one or two; each may hold
@@ -60,7 +60,7 @@ pub(super) async fn serve(
 ) {
     // A response's head must not wait for more of it.
     let _ = stream.set_nodelay(true);
-    shared.handler.metrics.connected();
+    shared.handler.metrics().connected();
     let _counted = Connected(&shared);
     let monitor = Arc::new(IdleMonitor::default());
     let stream = Observed::new(stream, Arc::clone(&monitor));
@@ -99,7 +99,7 @@ struct Connected<'a>(&'a ListenerState);
 
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
-        self.0.handler.metrics.disconnected();
+        self.0.handler.metrics().disconnected();
     }
 }
 
@@ -190,7 +190,7 @@ async fn run<C>(
         match next {
             Next::Ended => return,
             Next::Look if watch.is_silent(Instant::now()) => {
-                shared.handler.metrics.cut();
+                shared.handler.metrics().cut();
                 return;
             }
             Next::Look => {}

@@ -44,16 +44,14 @@ mod idle;
 mod observed;
 mod options;
 mod service;
+mod stage;
 mod tls;
 mod trust;
 mod websocket;
 
 use std::fmt;
-use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -68,6 +66,7 @@ use self::buffers::Buffers;
 pub use self::certificate::ServerCertificate;
 pub use self::options::ListenerOptions;
 use self::service::ListenerState;
+use self::stage::Stage;
 pub use self::trust::TrustedClients;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -86,24 +85,6 @@ const TIDY: Duration = Duration::from_secs(60 * 60);
 ///
 /// A thread may hang in a read of a broken network file system; the process ends nevertheless.
 const THREADS_END: Duration = Duration::from_secs(1);
-
-/// The stages of shutdown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Connections are accepted and requests answered.
-    Serve,
-    /// Running requests are finished, and new ones refused.
-    Finish,
-    /// Running requests are cut.
-    Cut,
-}
-
-impl Stage {
-    /// Whether the shutdown has begun.
-    fn is_ending(&self) -> bool {
-        *self != Self::Serve
-    }
-}
 
 /// A server on the network. Bind it to addresses, then [`run`](Self::run) it.
 ///
@@ -243,7 +224,7 @@ impl Listener {
         let handler = Arc::clone(&self.handler);
         let notes = access_log.clone();
         // The handler exists before the listener, so it learns of the log only now.
-        handler.notes.write_to(move |text| notes.note(text));
+        handler.log_to(move |text| notes.note(text));
         let served = runtime.block_on(self.serve(stop, access_log.clone()));
         handler.stop();
         // After the handler: its threads end sooner once their operations are cancelled.
@@ -308,7 +289,7 @@ async fn accept(shared: Arc<ListenerState>, socket: tokio::net::TcpListener, tls
         };
         // `from` is the socket's address and never a header: headers of a proxy can be forged.
         let Some(permit) = shared.admission.try_acquire(from.ip()) else {
-            shared.handler.metrics.refused();
+            shared.handler.metrics().refused();
             continue;
         };
         // One waits here, and those after it in the kernel.
@@ -345,16 +326,4 @@ fn runtime(options: &ListenerOptions) -> Result<Runtime> {
         .enable_time()
         .build()
         .map_err(|error| Error::io("the server's threads can't be started", error))
-}
-
-/// Waits for the first of two futures and drops the other. The first one is polled first.
-///
-/// A small replacement for a macro of the runtime; both futures are on the caller's stack.
-async fn either<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
-    let (mut one, mut other) = (pin!(one), pin!(other));
-    poll_fn(|cx| match one.as_mut().poll(cx) {
-        Poll::Ready(first) => Poll::Ready(first),
-        Poll::Pending => other.as_mut().poll(cx),
-    })
-    .await
 }

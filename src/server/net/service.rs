@@ -35,12 +35,14 @@ use super::admission::{Admission, ConnectionPermit};
 use super::body::{self, Arriving, Departing};
 use super::buffers::Buffers;
 use super::idle::IdleMonitor;
+use super::stage::Stage;
 use super::trust::TrustedClients;
-use super::{Stage, websocket};
+use super::websocket;
 use crate::fingerprint::Fingerprint;
 use crate::server::api::answer;
+use crate::server::core::client::Client;
 use crate::server::handler::Handler;
-use crate::server::message::{Body, Client, Pieces, Request, Response};
+use crate::server::message::{Body, Pieces, Request, Response};
 
 /// The state of a listener that all its connections share.
 ///
@@ -274,7 +276,7 @@ impl Service {
                 Begun::new(response, head, &self.shared.buffers)
             }
             Err(_) => {
-                self.shared.handler.metrics.panicked();
+                self.shared.handler.metrics().panicked();
                 let failed = answer::failure(StatusCode::INTERNAL_SERVER_ERROR, "the server can't do this now");
                 Begun::new(failed, head, &self.shared.buffers)
             }

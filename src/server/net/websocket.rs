@@ -31,7 +31,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::{Stage, either};
+use super::stage::{Stage, either};
 use crate::server::message::Response;
 
 /// The longest message of a client in bytes, which sends pings and close frames only.

@@ -8,13 +8,15 @@ use serde::Serialize;
 
 use super::commands::Commands;
 use super::index::{describe, type_name};
-use super::{Site, render, text};
+use super::site::Site;
+use super::{render, text};
 use crate::error::{ErrorKind, Result};
 use crate::format::Container;
-use crate::server::api::simplestreams;
+use crate::server::api::simplestreams::names;
 use crate::server::core::access;
-use crate::server::handler::Handler;
+use crate::server::core::client::Client;
 use crate::server::message::Response;
+use crate::server::state::ServerState;
 use crate::store::StoredImage;
 
 /// A value that is longer, in bytes, is folded.
@@ -66,8 +68,8 @@ struct File {
 ///
 /// # Errors
 /// `NotFound`, also for an ambiguous prefix; those of the catalog.
-pub(super) fn page(handler: &Handler, site: &Site, name: &str) -> Result<Response> {
-    let image = find(handler, name)?;
+pub(super) fn page(server: &ServerState, site: &Site, name: &str) -> Result<Response> {
+    let image = find(server, name)?;
     let own = Shown {
         name: image.aliases.first().map_or_else(|| image.fingerprint.short(), |alias| text::short(&alias.name, 255)),
         description: text::visible(&describe(&image)),
@@ -90,7 +92,7 @@ pub(super) fn page(handler: &Handler, site: &Site, name: &str) -> Result<Respons
         add: site.remote.add(),
         launch: site.remote.launch(&image),
         direct: site.remote.direct(&image),
-        files: files(handler, &image),
+        files: files(server, &image),
     };
     render::page(site, "image.html", &own)
 }
@@ -103,8 +105,8 @@ fn property(key: &str, value: &str) -> Property {
 
 /// The public image whose fingerprint begins with these digits. The upstream is not asked: browsing
 /// must not download images.
-fn find(handler: &Handler, digits: &str) -> Result<StoredImage> {
-    access::find_local_image(handler, &access::anonymous(), digits, None).map_err(|error| match error.kind() {
+fn find(server: &ServerState, digits: &str) -> Result<StoredImage> {
+    access::find_local_image(&server.services, &Client::Untrusted, digits, None).map_err(|error| match error.kind() {
         // No fingerprint, and the beginning of several: there is no such page.
         ErrorKind::InvalidInput | ErrorKind::Ambiguous => access::not_found(),
         _ => error,
@@ -112,28 +114,30 @@ fn find(handler: &Handler, digits: &str) -> Result<StoredImage> {
 }
 
 /// The files of an image, with the addresses at which everybody can download them.
-fn files(handler: &Handler, image: &StoredImage) -> Vec<File> {
+fn files(server: &ServerState, image: &StoredImage) -> Vec<File> {
     let Some(rootfs_size) = image.rootfs_size else {
         let href = format!("/1.0/images/{}/export", image.fingerprint);
         return vec![File { label: "Image file", href, size: text::size(image.size) }];
     };
     let mut files = vec![File {
         label: "Metadata file",
-        href: simplestreams::metadata_path(&image.fingerprint),
+        href: names::metadata_path(&image.fingerprint),
         size: text::size(image.first_size()),
     }];
     // The rootfs is opened for its kind, which the address of its file contains.
-    let opened = handler.store.open_image(&image.fingerprint);
+    let opened = server.services.store.open_image(&image.fingerprint);
     // What can't be opened can't be downloaded; the rest of the page is as right as before.
-    let container =
-        opened.and_then(|opened| opened.open(&handler.options.limits)).ok().and_then(|image| image.containers().nth(1));
+    let container = opened
+        .and_then(|opened| opened.open(&server.services.options.limits))
+        .ok()
+        .and_then(|image| image.containers().nth(1));
     if let Some(container) = container {
         let label = match container {
             Container::SquashFs => "Root file system (SquashFS)",
             Container::Tar(_) => "Root file system (tar)",
             Container::Qcow2 => "Disk (qcow2)",
         };
-        let href = simplestreams::rootfs_path(&image.fingerprint, container);
+        let href = names::rootfs_path(&image.fingerprint, container);
         files.push(File { label, href, size: text::size(rootfs_size) });
     }
     files

@@ -7,13 +7,15 @@ use serde::Serialize;
 
 use super::commands::Commands;
 use super::search::{Form, Place, Search};
-use super::{Site, render, text};
+use super::site::Site;
+use super::{render, text};
 use crate::error::{ErrorKind, Result};
 use crate::metadata::ImageType;
 use crate::server::api::address::Address;
-use crate::server::core::{access, public};
-use crate::server::handler::Handler;
+use crate::server::core::access;
+use crate::server::core::client::Client;
 use crate::server::message::Response;
+use crate::server::state::ServerState;
 use crate::store::StoredImage;
 
 /// Aliases of one image that are shown here; the others are on its own page.
@@ -64,11 +66,11 @@ struct Row {
 ///
 /// # Errors
 /// Those of the catalog.
-pub(super) fn page(handler: &Handler, site: &Site, address: &Address) -> Result<Response> {
-    let public = public::now(handler)?;
+pub(super) fn page(server: &ServerState, site: &Site, address: &Address) -> Result<Response> {
+    let public = server.services.public_images()?;
     let search = Search::of(address);
     let (total, form) = (public.len(), search.form(&public));
-    let found = search.run(handler, &public)?;
+    let found = search.run(server, &public)?;
     let mut rows = Vec::new();
     for index in found.shown {
         if let Some(image) = public.whole().and_then(|images| images.get(index)) {
@@ -76,7 +78,7 @@ pub(super) fn page(handler: &Handler, site: &Site, address: &Address) -> Result<
             continue;
         }
         let Some(entry) = public.entries().get(index) else { continue };
-        match access::find_local_image(handler, &access::anonymous(), &entry.fingerprint.to_string(), None) {
+        match access::find_local_image(&server.services, &Client::Untrusted, &entry.fingerprint.to_string(), None) {
             Ok(image) => rows.push(row(site, &image)),
             // It went since the catalog was looked at.
             Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -25,19 +25,20 @@ mod image;
 mod index;
 mod render;
 mod search;
+mod site;
 mod text;
 
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
 
 use crate::error::{Error, ErrorKind};
+use crate::server::api::call::Call;
 use crate::server::api::rest::{self, quoted};
 use crate::server::api::{answer, conditional, host};
-use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
-use crate::server::routes::Call;
+use crate::server::state::ServerState;
 
 use self::commands::Remote;
+use self::site::Site;
 
 /// Whether the request comes from a browser: it accepts HTML, which clients of the API do not ask for.
 ///
@@ -47,20 +48,20 @@ pub(crate) fn wants(request: &Request) -> bool {
 }
 
 /// `GET /`, with `?q=` and other choices: the images. To clients of the API, which don't ask for HTML, its versions.
-pub(crate) fn index(handler: &Handler, call: Call<'_>) -> Response {
+pub(crate) fn index(server: &ServerState, call: Call<'_>) -> Response {
     if !wants(&call.request) {
         return rest::versions();
     }
-    shown(handler, &call.request, |site| index::page(handler, site, call.address))
+    shown(server, &call.request, |site| index::page(server, site, call.address))
 }
 
 /// `GET /images/FINGERPRINT`: one image.
-pub(crate) fn image(handler: &Handler, call: Call<'_>) -> Response {
-    shown(handler, &call.request, |site| image::page(handler, site, call.parameter(0)))
+pub(crate) fn image(server: &ServerState, call: Call<'_>) -> Response {
+    shown(server, &call.request, |site| image::page(server, site, call.parameter(0)))
 }
 
 /// `GET /static/NAME`: style and pictures.
-pub(crate) fn asset(_: &Handler, call: Call<'_>) -> Response {
+pub(crate) fn asset(_: &ServerState, call: Call<'_>) -> Response {
     let request = &call.request;
     let Some((content_type, text, tag)) = render::asset(call.parameter(0)) else { return answer::not_found() };
     let mut response = if conditional::is_known(request, tag) {
@@ -80,21 +81,21 @@ pub(crate) fn moved(path: &str) -> Response {
 }
 
 /// The page of what does not exist or is private: both are the same.
-pub(crate) fn not_found(handler: &Handler, request: &Request) -> Response {
-    let site = site(handler, request).unwrap_or_default();
+pub(crate) fn not_found(server: &ServerState, request: &Request) -> Response {
+    let site = site(server, request).unwrap_or_default();
     render::problem(&site, StatusCode::NOT_FOUND, "Not found", "There is no image and no page at this address.")
 }
 
 /// The page of an error.
 ///
 /// Details are left out: pages are for people who can't repair the server.
-pub(crate) fn failed(handler: &Handler, request: &Request, error: &Error) -> Response {
+pub(crate) fn failed(server: &ServerState, request: &Request, error: &Error) -> Response {
     // One page for everything that is hidden or missing.
     if error.kind() == ErrorKind::NotFound {
-        return not_found(handler, request);
+        return not_found(server, request);
     }
     let status = answer::status_of(error);
-    let site = site(handler, request).unwrap_or_default();
+    let site = site(server, request).unwrap_or_default();
     if status.is_server_error() {
         let sentence = "The server can’t show this page now. Please try again later.";
         return answer::again(error, render::problem(&site, status, "Not now", sentence));
@@ -102,27 +103,18 @@ pub(crate) fn failed(handler: &Handler, request: &Request, error: &Error) -> Res
     render::problem(&site, status, "Not understood", "The server can’t make sense of this request.")
 }
 
-/// What all pages show about the server.
-#[derive(Serialize, Default)]
-struct Site {
-    /// Its title.
-    name: String,
-    /// Its URL, as the commands contain it.
-    remote: Remote,
-}
-
 /// The values about the server, for this request.
 ///
 /// # Errors
 /// `InvalidInput` for a request with an invalid host.
-fn site(handler: &Handler, request: &Request) -> Result<Site, Error> {
-    let url = host::base(handler, request)?;
+fn site(server: &ServerState, request: &Request) -> Result<Site, Error> {
+    let url = host::base(server, request)?;
     let remote = Remote::at(url.as_deref());
-    let name = handler.options.name.as_deref().map_or_else(|| remote.host().to_owned(), text::visible);
+    let name = server.services.options.name.as_deref().map_or_else(|| remote.host().to_owned(), text::visible);
     Ok(Site { name, remote })
 }
 
 /// A page, or the page of its error.
-fn shown(handler: &Handler, request: &Request, page: impl FnOnce(&Site) -> Result<Response, Error>) -> Response {
-    site(handler, request).and_then(|site| page(&site)).unwrap_or_else(|error| failed(handler, request, &error))
+fn shown(server: &ServerState, request: &Request, page: impl FnOnce(&Site) -> Result<Response, Error>) -> Response {
+    site(server, request).and_then(|site| page(&site)).unwrap_or_else(|error| failed(server, request, &error))
 }

@@ -17,7 +17,7 @@ use crate::metadata::{Architecture, ImageType};
 use crate::protocol::escape;
 use crate::server::api::address::Address;
 use crate::server::core::public::{Entry, PublicImages};
-use crate::server::handler::Handler;
+use crate::server::state::ServerState;
 use crate::store::{ImageQuery, StoredImage};
 
 /// Images on one page.
@@ -130,8 +130,8 @@ impl Search {
     ///
     /// # Errors
     /// Those of reading the catalog.
-    pub(super) fn run(&self, handler: &Handler, public: &PublicImages) -> Result<Found> {
-        let with_words = if self.words.is_empty() { None } else { Some(self.with_words(handler, public)?) };
+    pub(super) fn run(&self, server: &ServerState, public: &PublicImages) -> Result<Found> {
+        let with_words = if self.words.is_empty() { None } else { Some(self.with_words(server, public)?) };
         let entries = public.entries();
         let has_words = |entry: &Entry| {
             with_words.as_ref().is_none_or(|with_words| with_words.binary_search(&entry.fingerprint).is_ok())
@@ -162,7 +162,7 @@ impl Search {
     ///
     /// # Errors
     /// Those of reading the catalog.
-    fn with_words(&self, handler: &Handler, public: &PublicImages) -> Result<Vec<Fingerprint>> {
+    fn with_words(&self, server: &ServerState, public: &PublicImages) -> Result<Vec<Fingerprint>> {
         if let Some(images) = public.whole() {
             return Ok(images.iter().filter(|image| self.has_words(image)).map(|image| image.fingerprint).collect());
         }
@@ -178,7 +178,10 @@ impl Search {
             }
             Ok(())
         };
-        handler.store.for_each(&query, &mut look, &mut |name, error| handler.notes.skipped(name, error))?;
+        server
+            .services
+            .store
+            .for_each(&query, &mut look, &mut |name, error| server.services.notes.skipped(name, error))?;
         Ok(found)
     }
 

@@ -14,18 +14,18 @@ use super::listing::{self, Page};
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::metadata::ImageType;
-use crate::protocol::escape;
 use crate::server::api::address::Address;
 use crate::server::api::{answer, conditional};
 use crate::server::core::access;
-use crate::server::handler::Handler;
+use crate::server::core::lifecycle;
 use crate::server::message::{Request, Response};
+use crate::server::state::ServerState;
 use crate::store::{Alias, AliasTarget};
 
 /// The list of aliases, each name once.
 ///
 /// With `?recursion=1` as objects, otherwise as paths.
-pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> Response {
+pub(super) fn list(server: &ServerState, request: &Request, address: &Address) -> Response {
     let recursive = is_recursive(address);
     let filter = match address.query("filter").map(str::parse::<Expression>).transpose() {
         Ok(filter) => filter,
@@ -34,14 +34,14 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
     let row = move |alias: &Alias, target: &AliasTarget| {
         // A list of paths without a filter needs no objects.
         if filter.is_none() && !recursive {
-            return Some(json!(location(&alias.name)));
+            return Some(json!(lifecycle::alias_path(&alias.name)));
         }
         let object = object(alias, &target.fingerprint, target.image_type);
         let holds = filter.as_ref().is_none_or(|filter| filter.holds(&object));
-        holds.then(|| if recursive { object } else { json!(location(&alias.name)) })
+        holds.then(|| if recursive { object } else { json!(lifecycle::alias_path(&alias.name)) })
     };
-    let list = access::list_aliases(handler, request).and_then(|mut aliases| {
-        listing::answer(handler, move || {
+    let list = access::list_aliases(&server.services, &request.client).and_then(|mut aliases| {
+        listing::answer(server, move || {
             let mut rows = Vec::new();
             let more = aliases.page(&mut |alias, target| rows.extend(row(alias, target)))?;
             Ok(Page { rows, more })
@@ -53,9 +53,9 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
 /// One alias.
 ///
 /// An alias that the store lacks is looked for at the upstream; the image is not fetched for that.
-pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Response {
+pub(super) fn get(server: &ServerState, request: &Request, name: &str) -> Response {
     let one = || -> Result<Response> {
-        let (alias, target, image_type) = access::resolve_alias(handler, request, name)?;
+        let (alias, target, image_type) = access::resolve_alias(&server.services, &request.client, name)?;
         let etag = etag(&alias, &target, image_type);
         if conditional::is_known(request, &etag) {
             return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag)));
@@ -63,13 +63,6 @@ pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Response 
         Ok(answer::object(object(&alias, &target, image_type)).with(header::ETAG, &quoted(&etag)))
     };
     one().unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
-}
-
-/// The path of an alias.
-///
-/// Slashes in the name are escaped, as LXD's clients send them.
-pub(super) fn location(name: &str) -> String {
-    format!("/1.0/images/aliases/{}", escape::segment(name))
 }
 
 /// The alias object of the API.

@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::protocol::requests::AliasChange;
 use crate::server::api::{answer, conditional};
 use crate::server::core::access;
-use crate::server::handler::Handler;
+use crate::server::core::lifecycle;
 use crate::server::message::{Request, Response};
+use crate::server::state::ServerState;
 use crate::store::{Alias, AliasTarget};
 
 /// Creates an alias.
@@ -23,16 +24,16 @@ use crate::store::{Alias, AliasTarget};
 ///
 /// # Errors
 /// `AlreadyExists`; `NotFound` for a target that is not in the store; `InvalidInput` without a name or a target.
-pub(super) fn create(handler: &Handler, request: &mut Request) -> Result<Response> {
-    let asked: AliasChange = body::json(request, &handler.options.limits)?;
+pub(super) fn create(server: &ServerState, request: &mut Request) -> Result<Response> {
+    let asked: AliasChange = body::json(request, &server.services.options.limits)?;
     let name = asked.name.ok_or_else(|| Error::invalid("the alias has no name"))?;
     let target = asked.target.ok_or_else(|| Error::invalid("the alias has no target"))?;
     let alias = Alias::new(name)?.described(asked.description.unwrap_or_default());
-    let image = access::find_local_image(handler, request, &target, None)?;
-    handler.store.create_alias(&alias, &image.fingerprint)?;
+    let image = access::find_local_image(&server.services, &request.client, &target, None)?;
+    server.services.store.create_alias(&alias, &image.fingerprint)?;
     let context = json!({"target": image.fingerprint.to_string()});
-    told(handler, request, "image-alias-created", &alias.name, &context);
-    Ok(answer::created(&aliases::location(&alias.name)))
+    told(server, request, "image-alias-created", &alias.name, &context);
+    Ok(answer::created(&lifecycle::alias_path(&alias.name)))
 }
 
 /// Changes the target of an alias or its description. `PUT` replaces both, `PATCH` what the body
@@ -40,20 +41,20 @@ pub(super) fn create(handler: &Handler, request: &mut Request) -> Result<Respons
 ///
 /// # Errors
 /// `Mismatch` when the alias changed since the state in `If-Match`; `NotFound`; `InvalidInput`.
-pub(super) fn edit(handler: &Handler, request: &mut Request, name: &str) -> Result<Response> {
-    let asked: AliasChange = body::json(request, &handler.options.limits)?;
+pub(super) fn edit(server: &ServerState, request: &mut Request, name: &str) -> Result<Response> {
+    let asked: AliasChange = body::json(request, &server.services.options.limits)?;
     if request.method == Method::PUT && asked.target.is_none() {
         return Err(Error::invalid("the alias has no target"));
     }
     let target = match asked.target {
-        Some(target) => Some(access::find_local_image(handler, request, &target, None)?.fingerprint),
+        Some(target) => Some(access::find_local_image(&server.services, &request.client, &target, None)?.fingerprint),
         None => None,
     };
     let description = asked.description.or_else(|| (request.method == Method::PUT).then(String::new));
     // The store compares the alias with this state once more, in the transaction of the change.
-    let expected = expected(handler, request, name)?;
-    handler.store.change_alias(name, None, expected.as_ref(), target, description.as_deref())?;
-    told(handler, request, "image-alias-updated", name, &Value::Null);
+    let expected = expected(server, request, name)?;
+    server.services.store.change_alias(name, None, expected.as_ref(), target, description.as_deref())?;
+    told(server, request, "image-alias-updated", name, &Value::Null);
     Ok(answer::done())
 }
 
@@ -63,12 +64,12 @@ pub(super) fn edit(handler: &Handler, request: &mut Request, name: &str) -> Resu
 ///
 /// # Errors
 /// `AlreadyExists`; `NotFound`; `InvalidInput` for a name that no alias can have.
-pub(super) fn rename(handler: &Handler, request: &mut Request, name: &str) -> Result<Response> {
-    let asked: AliasChange = body::json(request, &handler.options.limits)?;
+pub(super) fn rename(server: &ServerState, request: &mut Request, name: &str) -> Result<Response> {
+    let asked: AliasChange = body::json(request, &server.services.options.limits)?;
     let new = asked.name.ok_or_else(|| Error::invalid("the alias is given no new name"))?;
-    handler.store.rename_alias(name, &new, None)?;
-    told(handler, request, "image-alias-renamed", &new, &json!({"old_name": name}));
-    Ok(answer::created(&aliases::location(&new)))
+    server.services.store.rename_alias(name, &new, None)?;
+    told(server, request, "image-alias-renamed", &new, &json!({"old_name": name}));
+    Ok(answer::created(&lifecycle::alias_path(&new)))
 }
 
 /// Deletes an alias; its image stays.
@@ -77,9 +78,9 @@ pub(super) fn rename(handler: &Handler, request: &mut Request, name: &str) -> Re
 ///
 /// # Errors
 /// `NotFound`.
-pub(super) fn delete(handler: &Handler, request: &Request, name: &str) -> Result<Response> {
-    handler.store.delete_alias(name, None)?;
-    told(handler, request, "image-alias-deleted", name, &Value::Null);
+pub(super) fn delete(server: &ServerState, request: &Request, name: &str) -> Result<Response> {
+    server.services.store.delete_alias(name, None)?;
+    told(server, request, "image-alias-deleted", name, &Value::Null);
     Ok(answer::done())
 }
 
@@ -87,9 +88,9 @@ pub(super) fn delete(handler: &Handler, request: &Request, name: &str) -> Result
 ///
 /// # Errors
 /// `Mismatch` when the header does not match the alias; `NotFound`.
-fn expected(handler: &Handler, request: &Request, name: &str) -> Result<Option<(Alias, AliasTarget)>> {
+fn expected(server: &ServerState, request: &Request, name: &str) -> Result<Option<(Alias, AliasTarget)>> {
     let Some(list) = conditional::based_on(request) else { return Ok(None) };
-    let (alias, image) = access::find_local_alias(handler, request, name)?;
+    let (alias, image) = access::find_local_alias(&server.services, &request.client, name)?;
     let etag = aliases::etag(&alias, &image.fingerprint, image.image_type);
     if !conditional::names(list, &etag) {
         return Err(Error::mismatch("the alias was changed meanwhile: its ETag", "that of the request", etag));
@@ -98,6 +99,6 @@ fn expected(handler: &Handler, request: &Request, name: &str) -> Result<Option<(
 }
 
 /// Publishes an event about this alias.
-fn told(handler: &Handler, request: &Request, action: &str, name: &str, context: &Value) {
-    handler.operations.lifecycle(action, &aliases::location(name), context, &request.client);
+fn told(server: &ServerState, request: &Request, action: &str, name: &str, context: &Value) {
+    server.services.operations.lifecycle(action, &lifecycle::alias_path(name), context, &request.client);
 }

@@ -9,14 +9,14 @@ use http::StatusCode;
 use crate::server::api::address::Address;
 use crate::server::api::answer;
 use crate::server::core::events::EventKinds;
-use crate::server::handler::Handler;
 use crate::server::message::{Body, Response};
+use crate::server::state::ServerState;
 
 /// Begins to send events of the types in `?type=`.
 ///
 /// The subscription begins before the response is sent, so that the client misses nothing after it.
-pub(super) fn get(handler: &Handler, address: &Address) -> Response {
-    match EventKinds::of(address.query("type")).and_then(|kinds| handler.operations.events().listen(kinds)) {
+pub(super) fn get(server: &ServerState, address: &Address) -> Response {
+    match EventKinds::of(address.query("type")).and_then(|kinds| server.services.operations.events().listen(kinds)) {
         Ok(receiver) => {
             let mut response = Response::new(StatusCode::OK);
             response.body = Body::Events(receiver);

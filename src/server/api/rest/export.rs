@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use super::images::quoted;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,15 +29,15 @@ use crate::server::api::conditional::{self, Wanted};
 use crate::server::core::access;
 use crate::server::core::redirect;
 use crate::server::core::verified;
-use crate::server::handler::Handler;
 use crate::server::message::{Body, Piece, Pieces, Request, Response};
-use crate::store::{OpenedImage, StoredImage};
+use crate::server::state::ServerState;
+use crate::store::{BlobKey, OpenedImage, StoredImage};
 
 /// The bytes of an image, if the client may see it. An image of the upstream is fetched first,
 /// which may take long: the response begins when all of it is in the store.
-pub(super) fn get(handler: &Handler, request: &Request, address: &Address, fingerprint: &str) -> Response {
-    match access::find_image(handler, request, fingerprint, address.query("secret")) {
-        Ok(image) => export(handler, request, &image, !pins_certificate(request)),
+pub(super) fn get(server: &ServerState, request: &Request, address: &Address, fingerprint: &str) -> Response {
+    match access::find_image(&server.services, &request.client, fingerprint, address.query("secret")) {
+        Ok(image) => export(server, request, &image, !pins_certificate(request)),
         Err(error) => answer::error(&error, request.is_trusted()),
     }
 }
@@ -52,27 +52,44 @@ fn pins_certificate(request: &Request) -> bool {
 /// see it.
 ///
 /// The image is marked as used, which keeps a cached one from being evicted.
-pub(in crate::server) fn export(handler: &Handler, request: &Request, image: &StoredImage, follows: bool) -> Response {
+pub(in crate::server) fn export(
+    server: &ServerState,
+    request: &Request,
+    image: &StoredImage,
+    follows: bool,
+) -> Response {
     let etag = image.fingerprint.to_string();
     // Before the image is opened: the tag is the fingerprint, and needs no file.
     if conditional::is_known(request, &etag) {
         return Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag));
     }
-    let opened = match handler.store.open_image(&image.fingerprint) {
+    let opened = match server.services.store.open_image(&image.fingerprint) {
         Ok(opened) => opened,
         Err(error) => return damaged(&error),
     };
-    handler.used(opened.image());
+    server.services.used(opened.image());
     if opened.files().1.is_none()
         && follows
-        && let Ok(Some(address)) = redirect::location(handler, request, &opened, &opened.image().objects.image)
+        && let Ok(Some(address)) = elsewhere(server, request, &opened, &opened.image().objects.image)
     {
         return redirected(&address);
     }
-    match body(handler, request, &opened) {
+    match body(server, request, &opened) {
         Ok(response) => response.with(header::ETAG, &quoted(&etag)),
         Err(error) => damaged(&error),
     }
+}
+
+/// The address to send the client to for the object `key` of an opened image; `None` to stream it.
+///
+/// # Errors
+/// Those of the blob store's signing.
+fn elsewhere(server: &ServerState, request: &Request, opened: &OpenedImage, key: &BlobKey) -> Result<Option<String>> {
+    let Some(redirect) = &server.services.options.redirect else { return Ok(None) };
+    if request.method != Method::GET || !server.services.verified.knows(&opened.image().fingerprint, opened.files()) {
+        return Ok(None);
+    }
+    redirect::location(redirect, &server.services.store, key, request.secure)
 }
 
 /// The response that sends the client to another address for the same bytes. The address is a secret for as long as it
@@ -87,14 +104,14 @@ fn redirected(address: &str) -> Response {
 ///
 /// # Errors
 /// Those of reading the names of its files.
-fn body(handler: &Handler, request: &Request, opened: &OpenedImage) -> Result<Response> {
+fn body(server: &ServerState, request: &Request, opened: &OpenedImage) -> Result<Response> {
     let image = opened.image();
-    let names = handler.store.file_names(opened)?;
+    let names = server.services.store.file_names(opened)?;
     let name = |index: usize| names.get(index).map_or("image", String::as_str);
     let (first, rootfs) = opened.files();
     let Some(rootfs) = rootfs else {
         let etag = image.fingerprint.to_string();
-        let response = in_parts(request, first, image.size, &etag, |pieces| checked(handler, opened, pieces));
+        let response = in_parts(request, first, image.size, &etag, |pieces| checked(server, opened, pieces));
         return Ok(response.with(header::CONTENT_DISPOSITION, &disposition(name(0))));
     };
     let form = Form::new(boundary(&image.fingerprint));
@@ -111,7 +128,7 @@ fn body(handler: &Handler, request: &Request, opened: &OpenedImage) -> Result<Re
         Piece::Bytes(form.tail()),
     ]);
     let mut response = Response::new(StatusCode::OK).with(header::CONTENT_TYPE, &form.content_type());
-    response.body = Body::Pieces(checked(handler, opened, pieces));
+    response.body = Body::Pieces(checked(server, opened, pieces));
     Ok(response)
 }
 
@@ -161,7 +178,7 @@ pub(in crate::server) enum Part {
 
 /// The bytes of one file of a split image. The caller has checked that the client may see it.
 pub(in crate::server) fn part(
-    handler: &Handler,
+    server: &ServerState,
     request: &Request,
     image: &StoredImage,
     part: Part,
@@ -173,8 +190,8 @@ pub(in crate::server) fn part(
         return Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag));
     }
     let one = || -> Result<Response> {
-        let opened = handler.store.open_image(&image.fingerprint)?;
-        handler.used(opened.image());
+        let opened = server.services.store.open_image(&image.fingerprint)?;
+        server.services.used(opened.image());
         let (first, rootfs) = opened.files();
         let (wanted, length) = match part {
             Part::First(_) => (first, opened.image().first_size()),
@@ -187,13 +204,13 @@ pub(in crate::server) fn part(
         };
         // If signing fails, the bytes can still be streamed.
         if let Some(key) = key
-            && let Ok(Some(address)) = redirect::location(handler, request, &opened, key)
+            && let Ok(Some(address)) = elsewhere(server, request, &opened, key)
         {
             return Ok(redirected(&address));
         }
-        let whole = handler.verified.knows(&opened.image().fingerprint, opened.files());
+        let whole = server.services.verified.knows(&opened.image().fingerprint, opened.files());
         let response = in_parts(request, wanted, length, &etag, |pieces| {
-            if whole { pieces } else { hashed(handler, sha256, (wanted, None), pieces) }
+            if whole { pieces } else { hashed(server, sha256, (wanted, None), pieces) }
         });
         Ok(response.with(header::CONTENT_DISPOSITION, &disposition(name)).with(header::ETAG, &quoted(&etag)))
     };
@@ -201,20 +218,20 @@ pub(in crate::server) fn part(
 }
 
 /// Lets the bytes of an image be hashed while they are sent, unless its files were verified before.
-fn checked(handler: &Handler, opened: &OpenedImage, pieces: Pieces) -> Pieces {
-    hashed(handler, opened.image().fingerprint, opened.files(), pieces)
+fn checked(server: &ServerState, opened: &OpenedImage, pieces: Pieces) -> Pieces {
+    hashed(server, opened.image().fingerprint, opened.files(), pieces)
 }
 
 /// Lets the bytes of these files be hashed while they are sent, and remembers them if they are
 /// right.
-fn hashed(handler: &Handler, fingerprint: Fingerprint, files: (&Blob, Option<&Blob>), pieces: Pieces) -> Pieces {
-    if handler.verified.knows(&fingerprint, files) {
+fn hashed(server: &ServerState, fingerprint: Fingerprint, files: (&Blob, Option<&Blob>), pieces: Pieces) -> Pieces {
+    if server.services.verified.knows(&fingerprint, files) {
         return pieces;
     }
     // Taken before the bytes are read. Without versions nothing could be remembered, and every
     // request would pay for a digest; the client verifies its download then.
     let Some(state) = verified::state(files) else { return pieces };
-    let verified = Arc::clone(&handler.verified);
+    let verified = Arc::clone(&server.services.verified);
     pieces.checked(Box::new(move |found| {
         if found == fingerprint {
             verified.remember(fingerprint, state.clone());

@@ -12,18 +12,18 @@ use super::statements;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::server::core::access;
-use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::server::state::ServerState;
 use crate::store::StoredImage;
 
 /// The images that the client may see: with `?recursion=1` as objects, otherwise as paths; with
 /// `?filter=` those for which the filter holds.
-pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> Response {
-    found(handler, request, address).unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
+pub(super) fn list(server: &ServerState, request: &Request, address: &Address) -> Response {
+    found(server, request, address).unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
 }
 
 /// [`list`] with its errors.
-fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Response> {
+fn found(server: &ServerState, request: &Request, address: &Address) -> Result<Response> {
     let filter = address.query("filter").map(str::parse::<Expression>).transpose()?;
     let all_projects = match address.query("all-projects") {
         None | Some("" | "false" | "0") => false,
@@ -37,15 +37,15 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
     let place = |fingerprint: &Fingerprint| json!(format!("/1.0/images/{fingerprint}"));
     // The most common list needs no row at all.
     if filter.is_none() && !objects {
-        let mut fingerprints = access::list_fingerprints(handler, request);
-        return listing::answer(handler, move || {
+        let mut fingerprints = access::list_fingerprints(&server.services, &request.client);
+        return listing::answer(server, move || {
             let mut rows = Vec::new();
             let more = fingerprints.page(&mut |fingerprint| rows.push(place(fingerprint)))?;
             Ok(Page { rows, more })
         });
     }
-    let mut images = access::list_images(handler, request)?;
-    listing::answer(handler, move || {
+    let mut images = access::list_images(&server.services, &request.client)?;
+    listing::answer(server, move || {
         let mut rows = Vec::new();
         let more = images.page(&mut |image| {
             // The filter sees what the client sees: it could find out hidden fields otherwise.
@@ -65,15 +65,15 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
 
 /// One image, or 304 if the client has its current state. A download token in `?secret=` shows the
 /// private image that it was issued for.
-pub(super) fn get(handler: &Handler, request: &Request, address: &Address, fingerprint: &str) -> Response {
+pub(super) fn get(server: &ServerState, request: &Request, address: &Address, fingerprint: &str) -> Response {
     let one = || -> Result<Response> {
-        let image = access::find_image(handler, request, fingerprint, address.query("secret"))?;
+        let image = access::find_image(&server.services, &request.client, fingerprint, address.query("secret"))?;
         let etag = image.etag();
         if conditional::is_known(request, etag.as_str()) {
             return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(etag.as_str())));
         }
         let mut object = seen(&image, request.is_trusted())?;
-        statements::add_count(handler, &image, &mut object)?;
+        statements::add_count(server, &image, &mut object)?;
         Ok(answer::object(object).with(header::ETAG, &quoted(etag.as_str())))
     };
     one().unwrap_or_else(|error| answer::error(&error, request.is_trusted()))

@@ -17,11 +17,12 @@ use crate::progress::Monitor;
 use crate::protocol::requests::{ExportPost, ImageChange, moment};
 use crate::server::api::{answer, conditional};
 use crate::server::core::access;
+use crate::server::core::lifecycle;
 use crate::server::core::operations::Class;
 use crate::server::core::tokens::TokenScope;
 use crate::server::core::transfer::Push;
-use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::server::state::ServerState;
 use crate::store::{ETag, Edit, Refreshed, StoredImage};
 
 /// Edits an image: with `PUT` all that can be edited, with `PATCH` what the body names.
@@ -31,9 +32,9 @@ use crate::store::{ETag, Edit, Refreshed, StoredImage};
 /// # Errors
 /// `Mismatch` when the image changed since the state in `If-Match`; those of
 /// [`Store::edit`](crate::store::Store::edit).
-pub(super) fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
-    let change: ImageChange = body::json(request, &handler.options.limits)?;
-    let image = access::find_local_image(handler, request, fingerprint, None)?;
+pub(super) fn edit(server: &ServerState, request: &mut Request, fingerprint: &str) -> Result<Response> {
+    let change: ImageChange = body::json(request, &server.services.options.limits)?;
+    let image = access::find_local_image(&server.services, &request.client, fingerprint, None)?;
     let based_on = based_on(request, &image)?;
     let mut edit = Edit::new();
     if let Some(expires_at) = moment(change.expires_at.as_deref())? {
@@ -58,8 +59,8 @@ pub(super) fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) 
             edit = edit.property(key, value)?;
         }
     }
-    let edited = handler.store.edit(&image.fingerprint, &edit, based_on.as_ref())?;
-    told(handler, request, "image-updated", &edited);
+    let edited = server.services.store.edit(&image.fingerprint, &edit, based_on.as_ref())?;
+    told(server, request, "image-updated", &edited);
     Ok(answer::done())
 }
 
@@ -70,19 +71,20 @@ pub(super) fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) 
 ///
 /// # Errors
 /// `Mismatch` when the image changed since the state in `If-Match`; `NotFound`.
-pub(super) fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
-    let image = access::find_local_image(handler, request, fingerprint, None)?;
+pub(super) fn delete(server: &ServerState, request: &Request, fingerprint: &str) -> Result<Response> {
+    let image = access::find_local_image(&server.services, &request.client, fingerprint, None)?;
     let based_on = based_on(request, &image)?;
     // Before the deletion, so that a server with too many operations deletes nothing.
-    let operation = handler.operations.begin(Class::Task, "Deleting image", &[operation_result::location(&image)])?;
+    let operation =
+        server.services.operations.begin(Class::Task, "Deleting image", &[lifecycle::image_path(&image)])?;
     let (id, location) = (operation.id().to_owned(), operation.location());
     let deleted = match &based_on {
-        Some(etag) => handler.store.delete_unchanged(&image.fingerprint, etag),
-        None => handler.store.delete(&image.fingerprint),
+        Some(etag) => server.services.store.delete_unchanged(&image.fingerprint, etag),
+        None => server.services.store.delete(&image.fingerprint),
     };
     match deleted {
         Ok(_) => {
-            told(handler, request, "image-deleted", &image);
+            told(server, request, "image-deleted", &image);
             operation.succeed(&[], []);
         }
         Err(error) => {
@@ -90,7 +92,7 @@ pub(super) fn delete(handler: &Handler, request: &Request, fingerprint: &str) ->
             return Err(error);
         }
     }
-    Ok(answer::began(&location, json!(handler.operations.get(&id))))
+    Ok(answer::began(&location, json!(server.services.operations.get(&id))))
 }
 
 /// The state of the image, if the request has `If-Match`: the change is made on this state only.
@@ -110,20 +112,20 @@ fn based_on(request: &Request, image: &StoredImage) -> Result<Option<ETag>> {
 }
 
 /// Publishes an event about this image.
-fn told(handler: &Handler, request: &Request, action: &str, image: &StoredImage) {
-    let location = operation_result::location(image);
-    handler.operations.lifecycle(action, &location, &Value::Null, &request.client);
+fn told(server: &ServerState, request: &Request, action: &str, image: &StoredImage) {
+    let location = lifecycle::image_path(image);
+    server.services.operations.lifecycle(action, &location, &Value::Null, &request.client);
 }
 
 /// Issues a token that lets its holder download a private image.
 ///
 /// # Errors
 /// `NotFound`; `Busy` when there are too many tokens.
-pub(super) fn issue_image_token(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
-    let image = access::find_local_image(handler, request, fingerprint, None)?;
+pub(super) fn issue_image_token(server: &ServerState, request: &Request, fingerprint: &str) -> Result<Response> {
+    let image = access::find_local_image(&server.services, &request.client, fingerprint, None)?;
     let operation =
-        handler.operations.begin(Class::Token, "Image download token", &[operation_result::location(&image)])?;
-    issue_token(handler, operation, TokenScope::Image(image.fingerprint))
+        server.services.operations.begin(Class::Token, "Image download token", &[lifecycle::image_path(&image)])?;
+    issue_token(server, operation, TokenScope::Image(image.fingerprint))
 }
 
 /// Begins to replace an image by the newest of its source.
@@ -133,13 +135,15 @@ pub(super) fn issue_image_token(handler: &Handler, request: &Request, fingerprin
 ///
 /// # Errors
 /// `NotFound`; `FeatureDisabled` where the server has no [`ImageTransfer`](crate::server::ImageTransfer); `Busy`.
-pub(super) fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
-    let image = access::find_local_image(handler, request, fingerprint, None)?;
-    let fetch = fetcher(handler)?;
-    let permit = handler.upstream_cache.job_permit()?;
-    let operation = handler.operations.begin(Class::Task, "Refreshing image", &[operation_result::location(&image)])?;
+pub(super) fn refresh(server: &ServerState, request: &Request, fingerprint: &str) -> Result<Response> {
+    let image = access::find_local_image(&server.services, &request.client, fingerprint, None)?;
+    let fetch = fetcher(server)?;
+    let permit = server.services.upstream_cache.job_permit()?;
+    let operation =
+        server.services.operations.begin(Class::Task, "Refreshing image", &[lifecycle::image_path(&image)])?;
     let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
-    let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
+    let (store, operations, client) =
+        (server.services.store.clone(), server.services.operations.clone(), request.client.clone());
     in_background(operation, move |operation| {
         let _permit = permit;
         match fetch.refresh(&image.fingerprint, &store, &monitor) {
@@ -169,20 +173,20 @@ pub(super) fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -
 ///
 /// # Errors
 /// `InvalidInput` without a target or a token; `NotFound`; `FeatureDisabled`; `Busy`.
-pub(super) fn push(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
-    let asked: ExportPost = body::json(request, &handler.options.limits)?;
+pub(super) fn push(server: &ServerState, request: &mut Request, fingerprint: &str) -> Result<Response> {
+    let asked: ExportPost = body::json(request, &server.services.options.limits)?;
     if asked.target.is_empty() || asked.secret.is_empty() {
         return Err(Error::invalid("an image is sent to a `target`, with a `secret` that it gave out"));
     }
-    let image = access::find_local_image(handler, request, fingerprint, None)?;
-    let fetch = fetcher(handler)?;
-    let permit = handler.upstream_cache.job_permit()?;
+    let image = access::find_local_image(&server.services, &request.client, fingerprint, None)?;
+    let fetch = fetcher(server)?;
+    let permit = server.services.upstream_cache.job_permit()?;
     let mut target = Push::default();
     (target.url, target.secret) = (asked.target, asked.secret);
     target.certificate = Some(asked.certificate).filter(|pem| !pem.is_empty());
-    let operation = handler.operations.begin(Class::Task, "Sending image", &[operation_result::location(&image)])?;
+    let operation = server.services.operations.begin(Class::Task, "Sending image", &[lifecycle::image_path(&image)])?;
     let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
-    let store = handler.store.clone();
+    let store = server.services.store.clone();
     in_background(operation, move |operation| {
         let _permit = permit;
         match fetch.push(&target, &image.fingerprint, &store, &monitor) {

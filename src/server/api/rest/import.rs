@@ -17,7 +17,6 @@ use std::thread;
 
 use serde_json::json;
 
-use super::upload_headers::UploadSpec;
 use super::{body, operation_result, registries};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ImageForm;
@@ -25,21 +24,23 @@ use crate::progress::Monitor;
 use crate::protocol::requests::{ImagePost, ImageSource, moment};
 use crate::server::api::answer;
 use crate::server::core::operations::{Class, OperationHandle};
+use crate::server::core::quota::Uploader;
 use crate::server::core::tokens::{TokenScope, UNUSED_LIFETIME};
 use crate::server::core::transfer::{ImageTransfer, Pull};
-use crate::server::handler::Handler;
+use crate::server::core::upload_spec::UploadSpec;
 use crate::server::message::{Request, Response};
+use crate::server::state::ServerState;
 use crate::source_protocol::Protocol;
 use crate::store::{Alias, Edit};
 
 /// Begins an import, or issues an upload token.
-pub(super) fn post(handler: &Handler, mut request: Request) -> Response {
-    begin(handler, &mut request).unwrap_or_else(|error| operation_result::refused(&error, true))
+pub(super) fn post(server: &ServerState, mut request: Request) -> Response {
+    begin(server, &mut request).unwrap_or_else(|error| operation_result::refused(&error, true))
 }
 
 /// [`post`] with its errors.
-fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
-    let asked: ImagePost = body::json(request, &handler.options.limits)?;
+fn begin(server: &ServerState, request: &mut Request) -> Result<Response> {
+    let asked: ImagePost = body::json(request, &server.services.options.limits)?;
     let source = asked.source.as_ref().ok_or_else(|| Error::invalid("the request names no source of the image"))?;
     if !matches!(&*asked.compression_algorithm, "" | "none") {
         return Err(Error::invalid("an image is kept as it is: it can't be compressed on its way"));
@@ -64,10 +65,10 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
     }
     match (&*source.kind, &*source.mode) {
         // Some clients name the mode only.
-        ("image" | "", "push") => pass(handler, spec, source),
+        ("image" | "", "push") => pass(server, spec, source),
         ("image", "" | "pull") => {
-            let pull = named(handler, source, asked.auto_update)?;
-            bring(handler, request, &spec, pull)
+            let pull = named(server, source, asked.auto_update)?;
+            bring(server, request, &spec, pull)
         }
         ("image", _) => Err(Error::invalid("an image is pulled from its server, or pushed by it")),
         ("url", _) if source.url.is_empty() => Err(Error::invalid("the source has no address")),
@@ -76,7 +77,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
             pull.url.clone_from(&source.url);
             pull.protocol = Protocol::Direct.into();
             pull.auto_update = asked.auto_update;
-            bring(handler, request, &spec, pull)
+            bring(server, request, &spec, pull)
         }
         ("instance" | "snapshot" | "container" | "virtual-machine", _) => {
             Err(Error::invalid("there are no instances here of which an image could be made"))
@@ -89,7 +90,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
 ///
 /// # Errors
 /// `InvalidInput` without a server, without an image, or for an unknown type of image.
-fn named(handler: &Handler, source: &ImageSource, auto_update: bool) -> Result<Pull> {
+fn named(server: &ServerState, source: &ImageSource, auto_update: bool) -> Result<Pull> {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let mut pull = Pull::default();
     pull.url.clone_from(&source.server);
@@ -108,7 +109,7 @@ fn named(handler: &Handler, source: &ImageSource, auto_update: bool) -> Result<P
         if !pull.url.is_empty() {
             return Err(Error::invalid("the source names a server and an image registry"));
         }
-        let registry = registries::named(handler, &source.image_registry)?;
+        let registry = registries::named(server, &source.image_registry)?;
         (pull.url, pull.protocol) = (registry.url, registry.protocol.into());
     }
     if pull.url.is_empty() {
@@ -123,21 +124,21 @@ fn named(handler: &Handler, source: &ImageSource, auto_update: bool) -> Result<P
 /// Issues an upload token for another server, which will push the image.
 ///
 /// The token is bound to the fingerprint, if the request names one.
-fn pass(handler: &Handler, mut spec: UploadSpec, source: &ImageSource) -> Result<Response> {
+fn pass(server: &ServerState, mut spec: UploadSpec, source: &ImageSource) -> Result<Response> {
     if !source.fingerprint.is_empty() {
         spec.fingerprint = Some(source.fingerprint.parse()?);
     }
     let images: Vec<_> = spec.fingerprint.map(|fingerprint| format!("/1.0/images/{fingerprint}")).into_iter().collect();
-    let operation = handler.operations.begin(Class::Token, "Image upload token", &images)?;
-    issue_token(handler, operation, TokenScope::Upload(Box::new(spec)))
+    let operation = server.services.operations.begin(Class::Token, "Image upload token", &images)?;
+    issue_token(server, operation, TokenScope::Upload(Box::new(spec)))
 }
 
 /// Issues a token and answers with the operation that represents it, the secret in its metadata.
 ///
 /// The order matters: the secret is in the metadata before the response is made, and the operation
 /// becomes that of a token last, since it can't be changed by the handle afterwards.
-pub(super) fn issue_token(handler: &Handler, operation: OperationHandle, opens: TokenScope) -> Result<Response> {
-    let secret = handler.tokens.issue(opens, operation.id())?;
+pub(super) fn issue_token(server: &ServerState, operation: OperationHandle, opens: TokenScope) -> Result<Response> {
+    let secret = server.services.tokens.issue(opens, operation.id())?;
     operation.add_metadata([("secret", json!(secret))]);
     let response = answer::began(&operation.location(), json!(operation.snapshot()));
     operation.into_token(UNUSED_LIFETIME);
@@ -148,21 +149,27 @@ pub(super) fn issue_token(handler: &Handler, operation: OperationHandle, opens: 
 ///
 /// # Errors
 /// `FeatureDisabled` without a transfer; `Busy` when too many jobs run; `InvalidInput`.
-fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) -> Result<Response> {
-    let fetch = fetcher(handler)?;
+fn bring(server: &ServerState, request: &Request, spec: &UploadSpec, pull: Pull) -> Result<Response> {
+    let fetch = fetcher(server)?;
     // Before the operation: a request that is refused leaves no operation behind.
-    let permit = handler.upstream_cache.job_permit()?;
-    let quota = match handler.quotas.begin(request, None, &handler.options.limits, &handler.store) {
+    let permit = server.services.upstream_cache.job_permit()?;
+    let quota = match server.services.quotas.begin(
+        Uploader::of(&request.client, request.peer),
+        None,
+        &server.services.options.limits,
+        &server.services.store,
+    ) {
         Ok(quota) => quota,
         Err(refusal) => return Ok(operation_result::over_quota(&refusal, true)),
     };
-    let operation = handler.operations.begin(Class::Task, "Downloading image", &[])?;
+    let operation = server.services.operations.begin(Class::Task, "Downloading image", &[])?;
     let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
     // An image that is in the store already gets the aliases, as in LXD.
     let options = spec.options()?.add_aliases_to_existing(true).monitor(monitor.clone());
     let pull = Pull { expires_at: spec.expires_at, ..pull };
     let edit = wanted(spec, pull.auto_update)?;
-    let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
+    let (store, operations, client) =
+        (server.services.store.clone(), server.services.operations.clone(), request.client.clone());
     let spec = spec.clone();
     in_background(operation, move |operation| {
         let _permit = permit;
@@ -210,8 +217,9 @@ fn wanted(spec: &UploadSpec, auto_update: bool) -> Result<Edit> {
 ///
 /// # Errors
 /// `FeatureDisabled` where there is none.
-pub(super) fn fetcher(handler: &Handler) -> Result<Arc<dyn ImageTransfer>> {
-    handler
+pub(super) fn fetcher(server: &ServerState) -> Result<Arc<dyn ImageTransfer>> {
+    server
+        .services
         .options
         .image_transfer
         .clone()

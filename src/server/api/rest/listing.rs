@@ -16,8 +16,8 @@ use super::super::answer;
 use crate::error::{Error, Result};
 use crate::protocol::rest::Envelope;
 use crate::server::core::notes::Notes;
-use crate::server::handler::Handler;
 use crate::server::message::{Body, Pieces, Response};
+use crate::server::state::ServerState;
 
 /// A page of a list.
 pub(super) struct Page {
@@ -34,7 +34,7 @@ pub(super) struct Page {
 ///
 /// # Errors
 /// Those of the first page. An error on a later one cuts the body short.
-pub(super) fn answer<F>(handler: &Handler, mut next: F) -> Result<Response>
+pub(super) fn answer<F>(server: &ServerState, mut next: F) -> Result<Response>
 where
     F: FnMut() -> Result<Page> + Send + 'static,
 {
@@ -51,7 +51,7 @@ where
         return Err(Error::malformed("the envelope of a list ends with something else"));
     }
     head.truncate(head.len() - TAIL.len());
-    let notes = Arc::clone(&handler.notes);
+    let notes = Arc::clone(&server.services.notes);
     let list = List { head: head.into_bytes(), first: Some(first), next, begun: false, over: false, notes };
     let mut response = answer::json(StatusCode::OK, "");
     response.body = Body::Pieces(Pieces::generated(Box::new(list)));
@@ -123,10 +123,13 @@ mod tests {
 
     use super::*;
     use crate::server::ServerOptions;
+    use crate::server::api::simplestreams::kept::Streams;
+    use crate::server::core::services::Services;
     use crate::store::Store;
 
-    fn handler() -> Handler {
-        Handler::new(Store::in_memory().unwrap(), ServerOptions::new())
+    fn state() -> ServerState {
+        let services = Services::new(Store::in_memory().unwrap(), ServerOptions::new());
+        ServerState { services, streams: Streams::default() }
     }
 
     fn pieces(response: Response) -> Pieces {
@@ -142,7 +145,7 @@ mod tests {
             let page = counter.fetch_add(1, Ordering::SeqCst);
             Ok(Page { rows: vec![json!("x".repeat(100))], more: page < 2 })
         };
-        let mut pieces = pieces(answer(&handler(), next).unwrap());
+        let mut pieces = pieces(answer(&state(), next).unwrap());
         let mut counts = vec![made.load(Ordering::SeqCst)];
         for _ in 0..2 {
             pieces.read_exact(&mut [0; 150]).unwrap();
@@ -161,7 +164,7 @@ mod tests {
             Ok(Page { rows, more })
         };
         let mut text = String::new();
-        pieces(answer(&handler(), next).unwrap()).read_to_string(&mut text).unwrap();
+        pieces(answer(&state(), next).unwrap()).read_to_string(&mut text).unwrap();
         let envelope: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(envelope, json!(Envelope::success(json!([1, 2]))));
     }
@@ -173,13 +176,13 @@ mod tests {
             pages += 1;
             if pages == 3 { Err(Error::malformed("a page")) } else { Ok(Page { rows: vec![json!(pages)], more: true }) }
         };
-        let mut pieces = pieces(answer(&handler(), next).unwrap());
+        let mut pieces = pieces(answer(&state(), next).unwrap());
         pieces.read_to_end(&mut Vec::new()).unwrap_err();
         pieces.read_to_end(&mut Vec::new()).unwrap_err();
     }
 
     #[test]
     fn an_error_on_the_first_page_is_an_answer() {
-        assert!(answer(&handler(), || Err(Error::malformed("a page"))).is_err());
+        assert!(answer(&state(), || Err(Error::malformed("a page"))).is_err());
     }
 }

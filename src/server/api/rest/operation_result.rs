@@ -14,15 +14,12 @@ use serde_json::{Value, json};
 use crate::error::{Error, ErrorKind};
 use crate::omissions::Omissions;
 use crate::server::api::answer;
+use crate::server::core::client::Client;
+use crate::server::core::lifecycle;
 use crate::server::core::operations::{OperationHandle, Operations};
 use crate::server::core::quota::Refusal;
-use crate::server::message::{Client, Response};
+use crate::server::message::Response;
 use crate::store::StoredImage;
-
-/// The path of an image.
-pub(super) fn location(image: &StoredImage) -> String {
-    format!("/1.0/images/{}", image.fingerprint)
-}
 
 /// Ends an operation that added an image, and publishes the event.
 ///
@@ -35,9 +32,9 @@ pub(super) fn arrived(
     client: &Client,
     omissions: &Omissions,
 ) {
-    created(operations, image, client);
+    lifecycle::image_created(operations, image, client);
     let found = [("fingerprint", json!(image.fingerprint.to_string())), ("size", json!(image.size))];
-    operation.succeed(&[location(image)], found.into_iter().chain(left_out(omissions)));
+    operation.succeed(&[lifecycle::image_path(image)], found.into_iter().chain(left_out(omissions)));
 }
 
 /// The omissions of an image as metadata of an operation: the first ones as text, and their total. Empty without any.
@@ -49,19 +46,6 @@ pub(super) fn left_out(omissions: &Omissions) -> Vec<(&'static str, Value)> {
     }
     let listed: Vec<String> = omissions.iter().take(LISTED).map(ToString::to_string).collect();
     vec![("omissions", json!(listed)), ("omissions_total", json!(omissions.total()))]
-}
-
-/// Publishes that an image and its aliases were created.
-///
-/// Also for an image that was fetched from the upstream; then the client is untrusted.
-pub(crate) fn created(operations: &Operations, image: &StoredImage, client: &Client) {
-    let source = location(image);
-    let context = json!({"type": image.image_type.name()});
-    operations.lifecycle("image-created", &source, &context, client);
-    for alias in &image.aliases {
-        let target = json!({"target": image.fingerprint.to_string()});
-        operations.lifecycle("image-alias-created", &super::aliases::location(&alias.name), &target, client);
-    }
 }
 
 /// Ends an operation as failed. Returns the response where the request is to blame; `None` where

@@ -13,22 +13,22 @@ use crate::server::api::address::Address;
 use crate::server::api::answer;
 use crate::server::core::access;
 use crate::server::core::operations::location;
-use crate::server::handler::Handler;
 use crate::server::message::Response;
+use crate::server::state::ServerState;
 
 /// One operation.
-pub(super) fn get(handler: &Handler, id: &str) -> Response {
-    one(handler.operations.find(id))
+pub(super) fn get(server: &ServerState, id: &str) -> Response {
+    one(server.services.operations.find(id))
 }
 
 /// Cancels an operation. Where it stands for a token, that opens nothing any more.
 ///
 /// The token is revoked first, so that it can't be used between the two steps.
-pub(super) fn cancel(handler: &Handler, id: &str) -> Response {
+pub(super) fn cancel(server: &ServerState, id: &str) -> Response {
     // Without effect on an operation that represents no token.
-    let revoked = handler.tokens.revoke(id);
+    let revoked = server.services.tokens.revoke(id);
     revoked
-        .and_then(|()| handler.operations.cancel_anywhere(id))
+        .and_then(|()| server.services.operations.cancel_anywhere(id))
         .map_or_else(|error| answer::error(&error, true), |()| answer::done())
 }
 
@@ -42,14 +42,14 @@ fn one(found: Result<Option<crate::protocol::rest::Operation>>) -> Response {
 }
 
 /// All operations by their status; tokens without their secrets.
-pub(super) fn list(handler: &Handler, address: &Address) -> Response {
+pub(super) fn list(server: &ServerState, address: &Address) -> Response {
     let objects = is_recursive(address);
     let filter = match address.query("filter").map(str::parse::<Expression>).transpose() {
         Ok(filter) => filter,
         Err(error) => return answer::error(&error, true),
     };
     let mut by_status: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    let all = match handler.operations.list_all() {
+    let all = match server.services.operations.list_all() {
         Ok(all) => all,
         Err(error) => return answer::error(&error, true),
     };
@@ -73,8 +73,8 @@ pub(super) fn list(handler: &Handler, address: &Address) -> Response {
 }
 
 /// One operation when it has ended, or when the time that the client waits is over.
-pub(super) fn wait(handler: &Handler, address: &Address, id: &str) -> Response {
-    one(timeout(address).and_then(|time| handler.operations.wait_anywhere(id, time)))
+pub(super) fn wait(server: &ServerState, address: &Address, id: &str) -> Response {
+    one(timeout(address).and_then(|time| server.services.operations.wait_anywhere(id, time)))
 }
 
 /// The time that a client waits; `None` for as long as the server lets it.

@@ -19,16 +19,18 @@ use serde_json::json;
 
 use super::body::{self, Upload};
 use super::import::in_background;
-use super::upload_headers::UploadSpec;
+use super::upload_headers;
 use super::{operation_result, upload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::progress::Monitor;
 use crate::server::api::{answer, digits};
+use crate::server::core::client::Client;
 use crate::server::core::operations::Class;
-use crate::server::core::quota::{PartOfUpload, Refusal};
-use crate::server::handler::Handler;
-use crate::server::message::{Client, Request, Response};
+use crate::server::core::quota::{PartOfUpload, Refusal, Uploader};
+use crate::server::core::upload_spec::UploadSpec;
+use crate::server::message::{Request, Response};
+use crate::server::state::ServerState;
 use crate::store::{Appended, PartialUpload, Store};
 use crate::time;
 
@@ -74,22 +76,22 @@ fn id(client: &Client, name: &str) -> Result<Fingerprint> {
 }
 
 /// `GET`: how much is there.
-pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Result<Response> {
-    Ok(match handler.store.partial_upload(&id(&request.client, name)?)? {
+pub(super) fn get(server: &ServerState, request: &Request, name: &str) -> Result<Response> {
+    Ok(match server.services.store.partial_upload(&id(&request.client, name)?)? {
         Some(upload) => state(upload),
         None => answer::not_found(),
     })
 }
 
 /// `DELETE`: gives up.
-pub(super) fn delete(handler: &Handler, request: &Request, name: &str) -> Result<Response> {
+pub(super) fn delete(server: &ServerState, request: &Request, name: &str) -> Result<Response> {
     let id = id(&request.client, name)?;
-    handler.quotas.forget_parts(&request.client, &id);
-    Ok(if handler.store.remove_parts(&id)? { answer::done() } else { answer::not_found() })
+    server.services.quotas.forget_parts(&Uploader::of(&request.client, request.peer), &id);
+    Ok(if server.services.store.remove_parts(&id)? { answer::done() } else { answer::not_found() })
 }
 
 /// `PATCH`: appends bytes.
-pub(super) fn append(handler: &Handler, request: Request, name: &str) -> Result<Response> {
+pub(super) fn append(server: &ServerState, request: Request, name: &str) -> Result<Response> {
     let id = id(&request.client, name)?;
     let said = request.header(header::CONTENT_RANGE).and_then(PartRange::parse);
     let range = said.ok_or_else(|| Error::invalid("a part needs a header like `Content-Range: bytes 0-1023/4096`"))?;
@@ -97,22 +99,28 @@ pub(super) fn append(handler: &Handler, request: Request, name: &str) -> Result<
     if announced.is_some_and(|length| length != range.len()) {
         return Err(Error::invalid("`Content-Range` and `Content-Length` of the part differ"));
     }
-    let limits = &handler.options.limits;
+    let limits = &server.services.options.limits;
     if range.total.unwrap_or(range.end).max(range.end) > limits.upload {
         return Err(Error::limit("upload", limits.upload, "the size of the upload, in bytes,"));
     }
-    let here = handler.store.partial_upload(&id)?.map_or(0, |upload| upload.offset);
+    let here = server.services.store.partial_upload(&id)?.map_or(0, |upload| upload.offset);
     if here != range.start {
         return Ok(wrong_offset(here, range.start));
     }
     let part = PartOfUpload { id, offset: range.start, length: range.len(), total: range.total };
-    let permit = match handler.quotas.begin_part(&request, &part, limits, &handler.store) {
+    let permit = match server.services.quotas.begin_part(
+        Uploader::of(&request.client, request.peer),
+        &part,
+        limits,
+        &server.services.store,
+    ) {
         Ok(permit) => permit,
         Err(refusal) => return Ok(operation_result::over_quota(&refusal, true)),
     };
     let mut body = PartBody { body: request.body, left: range.len() };
-    let appended = handler.store.append_part(&id, range.start, &mut body, limits.upload_parts, &Monitor::none());
-    if let Some(upload) = handler.store.partial_upload(&id)? {
+    let appended =
+        server.services.store.append_part(&id, range.start, &mut body, limits.upload_parts, &Monitor::none());
+    if let Some(upload) = server.services.store.partial_upload(&id)? {
         permit.keep_parts(id, upload.offset);
     }
     Ok(match appended? {
@@ -122,11 +130,11 @@ pub(super) fn append(handler: &Handler, request: Request, name: &str) -> Result<
 }
 
 /// `POST /1.0/images` with the header `X-LXD-parts`: imports an upload in parts, in the background.
-pub(super) fn import(handler: &Handler, request: &Request, name: &str, two: bool) -> Response {
+pub(super) fn import(server: &ServerState, request: &Request, name: &str, two: bool) -> Response {
     let trusted = request.is_trusted();
     let begin = || -> std::result::Result<_, Refusal> {
         let id = id(&request.client, name)?;
-        let spec = UploadSpec::of(&request.headers)?;
+        let spec = upload_headers::read(&request.headers)?;
         let has_body = request.headers.contains_key(header::TRANSFER_ENCODING);
         if has_body || body::announced(request)?.is_some_and(|length| length > 0) {
             return Err(Error::invalid("an upload in parts has no other body").into());
@@ -135,11 +143,25 @@ pub(super) fn import(handler: &Handler, request: &Request, name: &str, two: bool
             Error::new(ErrorKind::NotFound, "there is no complete upload in parts with this name")
                 .with_hint("it was finished, or removed three days after it began")
         };
-        let (bytes, length) = handler.store.open_parts(&id)?.ok_or_else(missing)?;
-        let (limits, store) = (&handler.options.limits, &handler.store);
-        let permit = handler.quotas.begin_import_of_parts(request, &id, length, limits, store)?;
+        let (bytes, length) = server.services.store.open_parts(&id)?.ok_or_else(missing)?;
+        let (limits, store) = (&server.services.options.limits, &server.services.store);
+        let permit = server.services.quotas.begin_import_of_parts(
+            Uploader::of(&request.client, request.peer),
+            &id,
+            length,
+            limits,
+            store,
+        )?;
         let options = spec.options()?;
-        Ok((id, spec, bytes, length, permit, options, handler.operations.begin(Class::Task, "Uploading image", &[])?))
+        Ok((
+            id,
+            spec,
+            bytes,
+            length,
+            permit,
+            options,
+            server.services.operations.begin(Class::Task, "Uploading image", &[])?,
+        ))
     };
     let (id, spec, bytes, length, permit, options, operation) = match begin() {
         Ok(begun) => begun,
@@ -148,8 +170,9 @@ pub(super) fn import(handler: &Handler, request: &Request, name: &str, two: bool
     let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
     let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
     let body = Upload::new(Box::new(bytes), Some(length), &permit, operation.cancel());
-    let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
-    let (limits, notes) = (handler.options.limits.clone(), Arc::clone(&handler.notes));
+    let (store, operations, client) =
+        (server.services.store.clone(), server.services.operations.clone(), request.client.clone());
+    let (limits, notes) = (server.services.options.limits.clone(), Arc::clone(&server.services.notes));
     let begun = in_background(operation, move |operation| {
         let options = options.monitor(monitor.clone());
         let done = upload::import(&store, &limits, &body, &kind, two, Some(length), &spec, options);

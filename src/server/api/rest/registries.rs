@@ -19,15 +19,15 @@ use crate::redact;
 use crate::server::api::address::Address;
 use crate::server::api::{answer, conditional};
 use crate::server::core::transfer::Registry;
-use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::server::state::ServerState;
 
 /// The list: paths, or with `?recursion=1` objects; with `?filter=` those for which it holds.
-pub(super) fn list(handler: &Handler, address: &Address) -> Result<Response> {
+pub(super) fn list(server: &ServerState, address: &Address) -> Result<Response> {
     let filter = address.query("filter").map(str::parse::<Expression>).transpose()?;
     let recursive = is_recursive(address);
     let mut rows = Vec::new();
-    for registry in registries(handler)? {
+    for registry in registries(server)? {
         let object = described(&registry);
         if filter.as_ref().is_none_or(|filter| filter.holds(&object)) {
             rows.push(if recursive { object } else { json!(location(&registry.name)) });
@@ -40,8 +40,8 @@ pub(super) fn list(handler: &Handler, address: &Address) -> Result<Response> {
 ///
 /// # Errors
 /// `NotFound`.
-pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Result<Response> {
-    let object = described(&named(handler, name)?);
+pub(super) fn get(server: &ServerState, request: &Request, name: &str) -> Result<Response> {
+    let object = described(&named(server, name)?);
     let etag = Fingerprint::of(object.to_string().as_bytes()).to_string();
     if conditional::is_known(request, &etag) {
         return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag)));
@@ -53,9 +53,9 @@ pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Result<Re
 ///
 /// # Errors
 /// `NotFound`; those of asking the other server.
-pub(super) fn images(handler: &Handler, name: &str) -> Result<Response> {
-    named(handler, name)?;
-    let images = fetcher(handler)?.registry_images(name, &Monitor::none())?;
+pub(super) fn images(server: &ServerState, name: &str) -> Result<Response> {
+    named(server, name)?;
+    let images = fetcher(server)?.registry_images(name, &Monitor::none())?;
     let objects = images.iter().map(object).collect::<Result<Vec<_>>>()?;
     Ok(answer::object(Value::Array(objects)))
 }
@@ -67,8 +67,8 @@ pub(super) fn refuse() -> Response {
 }
 
 /// All registries; none without a transfer.
-fn registries(handler: &Handler) -> Result<Vec<Registry>> {
-    match &handler.options.image_transfer {
+fn registries(server: &ServerState) -> Result<Vec<Registry>> {
+    match &server.services.options.image_transfer {
         Some(transfer) => transfer.registries(),
         None => Ok(Vec::new()),
     }
@@ -78,8 +78,8 @@ fn registries(handler: &Handler) -> Result<Vec<Registry>> {
 ///
 /// # Errors
 /// `NotFound`.
-pub(super) fn named(handler: &Handler, name: &str) -> Result<Registry> {
-    let found = registries(handler)?.into_iter().find(|registry| registry.name == name);
+pub(super) fn named(server: &ServerState, name: &str) -> Result<Registry> {
+    let found = registries(server)?.into_iter().find(|registry| registry.name == name);
     found.ok_or_else(|| {
         let shown: String = name.chars().take(64).collect();
         Error::new(ErrorKind::NotFound, format!("there is no image registry `{shown}`"))

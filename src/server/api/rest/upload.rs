@@ -15,7 +15,7 @@ use http::{StatusCode, header};
 use serde_json::json;
 
 use super::body::{self, Upload};
-use super::upload_headers::{UploadSpec, field};
+use super::upload_headers::{self, field};
 use super::{import, operation_result, parts};
 use crate::error::{Error, Result};
 use crate::format::{ImageSource, Input};
@@ -26,20 +26,14 @@ use crate::protocol::multipart::is_multipart;
 use crate::protocol::rest::upload;
 use crate::protocol::split_body::{SplitBounds, split_files};
 use crate::server::api::answer;
+use crate::server::api::call::UploadGrant;
+use crate::server::core::client::Client;
 use crate::server::core::operations::{Class, OperationHandle};
-use crate::server::core::quota::Refusal;
-use crate::server::handler::Handler;
-use crate::server::message::{Client, Request, Response};
+use crate::server::core::quota::{Refusal, Uploader};
+use crate::server::core::upload_spec::UploadSpec;
+use crate::server::message::{Request, Response};
+use crate::server::state::ServerState;
 use crate::store::{ImportOptions, Store, StoredImage};
-
-/// The upload that a token allowed to a client that is not trusted.
-#[derive(Debug)]
-pub(crate) struct UploadGrant {
-    /// What the token was issued for, which restricts the headers of the request.
-    spec: UploadSpec,
-    /// The secret of the token, by which the client may follow the operation.
-    secret: String,
-}
 
 /// The body of a `POST /1.0/images`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,21 +64,21 @@ fn body_kind(request: &Request) -> BodyKind {
 /// Takes the upload token that an untrusted client shows; `None` without a valid one. The token is used up by being
 /// shown, whatever becomes of the upload. One is not looked at for a body that is no image: only trusted clients name a
 /// source.
-pub(crate) fn redeem_upload_token(handler: &Handler, request: &Request) -> Option<UploadGrant> {
+pub(crate) fn redeem_upload_token(server: &ServerState, request: &Request) -> Option<UploadGrant> {
     if !matches!(body_kind(request), BodyKind::Unified | BodyKind::Split) {
         return None;
     }
     let secret = field(&request.headers, upload::SECRET).ok().flatten()?;
-    let spec = handler.tokens.take_upload(&secret).ok().flatten()?;
+    let spec = server.services.tokens.take_upload(&secret).ok().flatten()?;
     Some(UploadGrant { spec, secret })
 }
 
 /// Takes an upload, or begins an import. `grant` is there for a client that is not trusted.
-pub(super) fn post(handler: &Handler, request: Request, grant: Option<UploadGrant>) -> Response {
+pub(super) fn post(server: &ServerState, request: Request, grant: Option<UploadGrant>) -> Response {
     match body_kind(&request) {
-        BodyKind::Source => import::post(handler, request),
-        BodyKind::Unified => receive(handler, request, grant, false),
-        BodyKind::Split => receive(handler, request, grant, true),
+        BodyKind::Source => import::post(server, request),
+        BodyKind::Unified => receive(server, request, grant, false),
+        BodyKind::Split => receive(server, request, grant, true),
         BodyKind::Unknown => {
             let sentence =
                 "an image comes as application/octet-stream or multipart/form-data, its source as application/json";
@@ -94,26 +88,31 @@ pub(super) fn post(handler: &Handler, request: Request, grant: Option<UploadGran
 }
 
 /// Takes the body of an upload; `two` is for the form of a split image.
-fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two: bool) -> Response {
+fn receive(server: &ServerState, request: Request, grant: Option<UploadGrant>, two: bool) -> Response {
     let trusted = request.is_trusted();
     match field(&request.headers, upload::PARTS) {
-        Ok(Some(name)) => return parts::import(handler, &request, &name, two),
+        Ok(Some(name)) => return parts::import(server, &request, &name, two),
         Ok(None) => {}
         Err(error) => return operation_result::refused(&error, trusted),
     }
     let (allowed, secret) = grant.map(|grant| (grant.spec, grant.secret)).unzip();
     let begin = || -> std::result::Result<_, Refusal> {
-        let said = UploadSpec::of(&request.headers)?;
+        let said = upload_headers::read(&request.headers)?;
         // After parsing all headers: a wrong one is an error even if the token would override it.
         let spec = allowed.map_or(Ok(said.clone()), |allowed| allowed.narrowed(said))?;
         let announced = body::announced(&request)?;
-        let most = handler.options.limits.upload;
+        let most = server.services.options.limits.upload;
         // The limit is on all bytes that are sent, with the few that a form has around its files.
         if announced.is_some_and(|length| length > most) {
             return Err(Error::limit("upload", most, "what the client sends, in bytes,").into());
         }
-        let permit = handler.quotas.begin(&request, announced, &handler.options.limits, &handler.store)?;
-        Ok((spec, announced, permit, handler.operations.begin(Class::Task, "Uploading image", &[])?))
+        let permit = server.services.quotas.begin(
+            Uploader::of(&request.client, request.peer),
+            announced,
+            &server.services.options.limits,
+            &server.services.store,
+        )?;
+        Ok((spec, announced, permit, server.services.operations.begin(Class::Task, "Uploading image", &[])?))
     };
     let (spec, announced, permit, operation) = match begin() {
         Ok(begun) => begun,
@@ -131,7 +130,7 @@ fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two:
     let done = spec.options().and_then(|options| {
         // Whether a private image exists is no business of a client that only names its fingerprint.
         let options = if trusted { options } else { options.unproven_fingerprint() };
-        let (store, limits) = (&handler.store, &handler.options.limits);
+        let (store, limits) = (&server.services.store, &server.services.options.limits);
         import(store, limits, &upload, &kind, two, announced, &spec, options.monitor(monitor.clone()))
     });
     if let Ok(image) = &done {
@@ -142,7 +141,7 @@ fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two:
         // A client that still sends would lose the response with the reset of the connection.
         upload.pass_over();
     }
-    conclude(handler, operation, done, &client, &monitor.omissions())
+    conclude(server, operation, done, &client, &monitor.omissions())
 }
 
 /// Imports the body. The announced length is for progress only here: the limit was checked
@@ -183,7 +182,7 @@ pub(super) fn import(
 /// The response is that of an operation which has ended, since the client has sent everything by
 /// now.
 fn conclude(
-    handler: &Handler,
+    server: &ServerState,
     operation: OperationHandle,
     done: Result<StoredImage>,
     client: &Client,
@@ -191,13 +190,13 @@ fn conclude(
 ) -> Response {
     let (id, location) = (operation.id().to_owned(), operation.location());
     match done {
-        Ok(image) => operation_result::arrived(&handler.operations, operation, &image, client, omissions),
+        Ok(image) => operation_result::arrived(&server.services.operations, operation, &image, client, omissions),
         Err(error) => {
             if let Some(response) = operation_result::failed(operation, &error, matches!(client, Client::Trusted(_))) {
                 return response;
             }
         }
     }
-    let told = handler.operations.get(&id).map(|operation| json!(operation)).unwrap_or_default();
+    let told = server.services.operations.get(&id).map(|operation| json!(operation)).unwrap_or_default();
     answer::began(&location, told)
 }

@@ -1,183 +1,33 @@
-//! [`UploadSpec`]: the headers of an upload, in the spelling of LXD (`X-LXD-`) or of Incus
-//! (`X-Incus-`). Values are validated; an upload whose fingerprint differs from the header is
-//! refused.
+//! The headers of an upload, in the spelling of LXD (`X-LXD-`) or of Incus (`X-Incus-`). Values are
+//! validated; an upload whose fingerprint differs from the header is refused.
 //!
 //! A client may send a header in both spellings, if the values are equal. Text in a header may be
 //! UTF-8, which HTTP leaves open.
 
 use http::HeaderMap;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Escaped, Result};
-use crate::fingerprint::Fingerprint;
-use crate::format::ImageForm;
-use crate::metadata::ImageType;
-use crate::omissions::Omitted;
-use crate::progress::Monitor;
 use crate::protocol::escape;
 use crate::protocol::rest::upload;
-use crate::store::{Alias, ImportOptions, StoredImage};
+use crate::server::core::upload_spec::UploadSpec;
+use crate::store::Alias;
 
-/// The properties, aliases and other settings of an image that a client uploads or imports: from
-/// headers, from a JSON body, or from the request that issued an upload token.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct UploadSpec {
-    /// The fingerprint that the image must have.
-    pub(super) fingerprint: Option<Fingerprint>,
-    /// The name of the file that the client uploads, for later downloads.
-    pub(super) file_name: Option<String>,
-    /// Whether everybody may see the image.
-    pub(super) public: bool,
-    /// Properties that are added to those of the image's metadata, in the order in which they were
-    /// sent.
-    pub(super) properties: Vec<(String, String)>,
-    /// Aliases that the image gets. One that is taken fails the upload.
-    #[serde(with = "alias_pairs")]
-    pub(super) aliases: Vec<Alias>,
-    /// The expiry date in seconds since 1970; from a JSON body only.
-    pub(super) expires_at: Option<i64>,
-    /// The type that the client names. The image itself determines its type; a difference is reported as an omission.
-    #[serde(skip)]
-    pub(super) image_type: Option<ImageType>,
-    /// One file or two, as the client names it. An image is stored as it comes; a difference is reported as an omission.
-    #[serde(with = "form_name")]
-    pub(super) form: Option<ImageForm>,
-    /// Headers that ask for something that the upload token does not allow.
-    #[serde(skip)]
-    pub(super) refused: Vec<&'static str>,
-}
-
-/// The form by its name, in the same record.
-mod form_name {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::format::ImageForm;
-
-    pub(super) fn serialize<S: Serializer>(form: &Option<ImageForm>, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = form.map(|form| if form == ImageForm::Split { "split" } else { "unified" });
-        name.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ImageForm>, D::Error> {
-        Ok(match Option::<String>::deserialize(deserializer)?.as_deref() {
-            Some("split") => Some(ImageForm::Split),
-            Some("unified") => Some(ImageForm::Unified),
-            _ => None,
-        })
-    }
-}
-
-/// Aliases as pairs of name and description, in the record of a token that all servers of a store read.
-mod alias_pairs {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::store::Alias;
-
-    pub(super) fn serialize<S: Serializer>(aliases: &[Alias], serializer: S) -> Result<S::Ok, S::Error> {
-        let pairs: Vec<(&str, &str)> = aliases.iter().map(|alias| (&*alias.name, &*alias.description)).collect();
-        pairs.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Alias>, D::Error> {
-        let pairs: Vec<(String, String)> = Vec::deserialize(deserializer)?;
-        Ok(pairs.into_iter().map(|(name, description)| Alias { name, description }).collect())
-    }
-}
-
-impl UploadSpec {
-    /// Parses the headers of an upload.
-    ///
-    /// # Errors
-    /// `InvalidInput` for invalid values, and for two spellings of a header with different values.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self> {
-        Ok(Self {
-            image_type: field(headers, upload::TYPE)?.map(|name| name.parse()).transpose()?,
-            refused: Vec::new(),
-            fingerprint: field(headers, upload::FINGERPRINT)?.map(|text| text.parse()).transpose()?,
-            file_name: field(headers, upload::FILE_NAME)?,
-            public: field(headers, upload::PUBLIC)?.map_or(Ok(false), |text| boolean(&text))?,
-            properties: field(headers, upload::PROPERTIES)?.map(|text| escape::query_pairs(&text)).unwrap_or_default(),
-            aliases: field(headers, upload::ALIASES)?.map_or(Ok(Vec::new()), |text| aliases(&text))?,
-            expires_at: None,
-            form: None,
-        })
-    }
-
-    /// Restricts the headers of an untrusted client to what its upload token allows: the settings of the token win.
-    ///
-    /// What the headers ask for beyond that is not an error: a server that pushes sends the settings of the
-    /// original image with each push. It is reported in the operation instead.
-    ///
-    /// # Errors
-    /// `Mismatch` when the headers name another fingerprint than the token.
-    pub(super) fn narrowed(self, headers: Self) -> Result<Self> {
-        if let (Some(allowed), Some(named)) = (self.fingerprint, headers.fingerprint)
-            && allowed != named
-        {
-            return Err(Error::mismatch("the fingerprint", allowed.to_string(), named.to_string()));
-        }
-        let mut refused = Vec::new();
-        if headers.public && !self.public {
-            refused.push("public");
-        }
-        if headers.aliases.iter().any(|alias| !self.aliases.iter().any(|own| own.name == alias.name)) {
-            refused.push("aliases");
-        }
-        if !self.properties.is_empty() && !headers.properties.is_empty() && headers.properties != self.properties {
-            refused.push("properties");
-        }
-        Ok(Self {
-            refused,
-            image_type: headers.image_type,
-            fingerprint: self.fingerprint.or(headers.fingerprint),
-            file_name: self.file_name.or(headers.file_name),
-            properties: if self.properties.is_empty() { headers.properties } else { self.properties },
-            ..self
-        })
-    }
-
-    /// Reports, as omissions, what the client asked for and the stored image does not have.
-    pub(super) fn report(&self, image: &StoredImage, monitor: &Monitor) {
-        let omit =
-            |option, reason| monitor.omit(image.fingerprint.to_string(), Omitted::NotHonoured { option, reason });
-        for header in &self.refused {
-            omit(format!("the header `{header}`").into(), "the secret of the upload does not allow it".into());
-        }
-        if let Some(said) = self.image_type.filter(|said| *said != image.image_type) {
-            omit(
-                format!("the type `{}`", said.name()).into(),
-                format!("the image is a {}", image.image_type.name()).into(),
-            );
-        }
-        if let Some(said) = self.form.filter(|said| *said != image.form()) {
-            let name = |form| if form == ImageForm::Split { "split" } else { "unified" };
-            omit(
-                format!("the format `{}`", name(said)).into(),
-                format!("the image is {}, and kept as it is", name(image.form())).into(),
-            );
-        }
-    }
-
-    /// The options to import the image with.
-    ///
-    /// # Errors
-    /// `InvalidInput` for invalid properties.
-    pub(super) fn options(&self) -> Result<ImportOptions> {
-        let mut options = ImportOptions::new().public(self.public);
-        if let Some(fingerprint) = self.fingerprint {
-            options = options.expected_fingerprint(fingerprint);
-        }
-        if let Some(name) = &self.file_name {
-            options = options.source_file_name(&**name);
-        }
-        if let Some(seconds) = self.expires_at {
-            options = options.expires_at(seconds);
-        }
-        for (key, value) in &self.properties {
-            options = options.property(&**key, &**value)?;
-        }
-        Ok(self.aliases.iter().cloned().fold(options, ImportOptions::alias))
-    }
+/// Parses the headers of an upload.
+///
+/// # Errors
+/// `InvalidInput` for invalid values, and for two spellings of a header with different values.
+pub(super) fn read(headers: &HeaderMap) -> Result<UploadSpec> {
+    Ok(UploadSpec {
+        image_type: field(headers, upload::TYPE)?.map(|name| name.parse()).transpose()?,
+        refused: Vec::new(),
+        fingerprint: field(headers, upload::FINGERPRINT)?.map(|text| text.parse()).transpose()?,
+        file_name: field(headers, upload::FILE_NAME)?,
+        public: field(headers, upload::PUBLIC)?.map_or(Ok(false), |text| boolean(&text))?,
+        properties: field(headers, upload::PROPERTIES)?.map(|text| escape::query_pairs(&text)).unwrap_or_default(),
+        aliases: field(headers, upload::ALIASES)?.map_or(Ok(Vec::new()), |text| aliases(&text))?,
+        expires_at: None,
+        form: None,
+    })
 }
 
 /// The value of an upload header, in either spelling.

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::digests::{Parts, Split};
-use super::{METADATA, UNIFIED, rootfs_ending};
+use super::names::{METADATA, UNIFIED, rootfs_ending};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType};

@@ -26,7 +26,9 @@
 
 mod digests;
 mod documents;
+pub(crate) mod kept;
 mod list;
+pub(crate) mod names;
 mod signed;
 mod turn;
 
@@ -36,36 +38,24 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 
-use self::digests::{Digests, Split};
-use self::documents::{Documents, ListWriter, Newest};
+use self::digests::Split;
+use self::documents::{Documents, ListWriter};
 use self::list::Listed;
+use self::names::{METADATA, UNIFIED, rootfs_ending};
 use self::signed::{is_signed_form, signed_form};
-use self::turn::Turn;
 use super::answer;
 use super::conditional;
 use super::rest::export;
 use super::rest::quoted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::Container;
-use crate::protocol::simplestreams::RootKind;
 use crate::server::core::access;
-use crate::server::core::public::{self, ListedDigest};
-use crate::server::handler::Handler;
+use crate::server::core::client::Client;
+use crate::server::core::public::ListedDigest;
 use crate::server::message::{Body, Piece, Pieces, Request, Response};
+use crate::server::state::ServerState;
 use crate::store::{ImageQuery, StoredImage};
 use crate::time;
-
-/// The state of the simplestreams tree of one server.
-#[derive(Debug, Default)]
-pub(crate) struct Streams {
-    /// The digests of the files of split images.
-    digests: Digests,
-    /// The documents that were made last.
-    newest: Newest,
-    /// Makes long lists one at a time.
-    turn: Turn,
-}
 
 /// Seconds after which a client may ask again for a list that is still being made.
 const AGAIN: &str = "10";
@@ -74,14 +64,14 @@ const AGAIN: &str = "10";
 ///
 /// `rest` is what follows `/streams/v1` in the path. Everybody gets the same documents, trusted or
 /// not, so that they can be cached.
-pub(crate) fn route(handler: &Handler, request: &Request, rest: &[&str]) -> Response {
+pub(crate) fn route(server: &ServerState, request: &Request, rest: &[&str]) -> Response {
     let one = || -> Result<Response> {
-        let signers = &handler.options.signers;
+        let signers = &server.services.options.signers;
         let documents = match rest {
-            ["index.json" | "images.json"] => documents(handler)?,
+            ["index.json" | "images.json"] => documents(server)?,
             [name] if !signers.is_empty() && is_signed_form(name) => {
-                let documents = documents(handler)?;
-                let form = signed_form(&documents, name, signers, handler.store.now())?;
+                let documents = documents(server)?;
+                let form = signed_form(&documents, name, signers, server.services.store.now())?;
                 return Ok(document(request, &documents, slice::from_ref(&form), true));
             }
             _ => return Err(access::not_found()),
@@ -96,27 +86,28 @@ pub(crate) fn route(handler: &Handler, request: &Request, rest: &[&str]) -> Resp
 ///
 /// `None` if `name` is no file name, so that the caller tries a page. A name of the right form
 /// whose image is missing or private is a 404.
-pub(crate) fn file(handler: &Handler, request: &Request, name: &str) -> Option<Response> {
+pub(crate) fn file(server: &ServerState, request: &Request, name: &str) -> Option<Response> {
     let (digits, ending) = name.split_at_checked(64)?;
     let ending = ending.strip_prefix('.')?;
     digits.parse::<Fingerprint>().ok()?;
     let one = || -> Result<Response> {
-        let image = access::find_local_image(handler, &access::anonymous(), digits, None)?;
+        let image = access::find_local_image(&server.services, &Client::Untrusted, digits, None)?;
         if image.rootfs_size.is_none() {
             return if ending == UNIFIED {
-                Ok(export::export(handler, request, &image, true))
+                Ok(export::export(server, request, &image, true))
             } else {
                 Err(access::not_found())
             };
         }
-        let parts = handler.streams.digests.of(&handler.store, &handler.verified, &[Split::from(&image)])?;
+        let parts =
+            server.streams.digests.of(&server.services.store, &server.services.verified, &[Split::from(&image)])?;
         let parts = parts.get(&image.fingerprint).ok_or_else(access::not_found)?;
         let part = match ending {
             METADATA => export::Part::First(parts.first),
             other if other == rootfs_ending(parts.kind) => export::Part::Rootfs(parts.rootfs),
             _ => return Err(access::not_found()),
         };
-        Ok(export::part(handler, request, &image, part, name))
+        Ok(export::part(server, request, &image, part, name))
     };
     Some(one().unwrap_or_else(|error| failed(&error, request)))
 }
@@ -125,21 +116,21 @@ pub(crate) fn file(handler: &Handler, request: &Request, name: &str) -> Option<R
 ///
 /// # Errors
 /// Those of reading the catalog; `Busy` while files are read or another request makes the list.
-fn documents(handler: &Handler) -> Result<Arc<Documents>> {
-    let newest = &handler.streams.newest;
+fn documents(server: &ServerState) -> Result<Arc<Documents>> {
+    let newest = &server.streams.newest;
     // Read before the images: what is made may be newer than this says, and never older.
-    let version = handler.store.version();
+    let version = server.services.store.version();
     if let Some(documents) = newest.of_version(version) {
         return Ok(documents);
     }
-    let public = public::now(handler)?;
+    let public = server.services.public_images()?;
     if let Some(documents) = newest.get(&public.digest(), version) {
         return Ok(documents);
     }
     if let Some(images) = public.whole() {
         let listed: Vec<Listed> = images.iter().map(Listed::of).collect();
         // They are in the order of their fingerprints.
-        return make(handler, (public.digest(), version), &listed, &mut |fingerprint| {
+        return make(server, (public.digest(), version), &listed, &mut |fingerprint| {
             let found = images.binary_search_by(|image| image.fingerprint.cmp(fingerprint));
             Ok(found.ok().and_then(|index| images.get(index)).map(Cow::Borrowed))
         });
@@ -147,21 +138,21 @@ fn documents(handler: &Handler) -> Result<Arc<Documents>> {
     // The index need not stay in memory while this request waits for its turn.
     drop(public);
     // A list of so many images is made by one request at a time; the others have what it makes.
-    let _turn = handler.streams.turn.take()?;
-    let version = handler.store.version();
+    let _turn = server.streams.turn.take()?;
+    let version = server.services.store.version();
     if let Some(documents) = newest.of_version(version) {
         return Ok(documents);
     }
-    let (digest, listed) = collect(handler)?;
+    let (digest, listed) = collect(server)?;
     if let Some(documents) = newest.get(&digest, version) {
         return Ok(documents);
     }
-    make(handler, (digest, version), &listed, &mut |fingerprint| match handler.store.image(fingerprint) {
+    make(server, (digest, version), &listed, &mut |fingerprint| match server.services.store.image(fingerprint) {
         Ok(image) => Ok(Some(Cow::Owned(image))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         // A damaged row hides no other. With any other error the list would lack an image that is well, and be kept.
         Err(error) if error.kind() == ErrorKind::Malformed => {
-            handler.notes.skipped(&fingerprint.to_string(), &error);
+            server.services.notes.skipped(&fingerprint.to_string(), &error);
             Ok(None)
         }
         Err(error) => Err(error),
@@ -171,7 +162,7 @@ fn documents(handler: &Handler) -> Result<Arc<Documents>> {
 /// What places all public images in the list, read page by page, and the digest of what lists tell of them.
 ///
 /// Used for long lists, where the index has no whole images.
-fn collect(handler: &Handler) -> Result<(Fingerprint, Vec<Listed>)> {
+fn collect(server: &ServerState) -> Result<(Fingerprint, Vec<Listed>)> {
     let (mut digest, mut listed) = (ListedDigest::default(), Vec::new());
     let mut add = |image: StoredImage| {
         digest.add(&image);
@@ -179,7 +170,7 @@ fn collect(handler: &Handler) -> Result<(Fingerprint, Vec<Listed>)> {
         Ok(())
     };
     let query = ImageQuery::new().public(true);
-    handler.store.for_each(&query, &mut add, &mut |name, error| handler.notes.skipped(name, error))?;
+    server.services.store.for_each(&query, &mut add, &mut |name, error| server.services.notes.skipped(name, error))?;
     Ok((digest.finish(), listed))
 }
 
@@ -187,24 +178,24 @@ fn collect(handler: &Handler) -> Result<(Fingerprint, Vec<Listed>)> {
 ///
 /// `get` returns the image of a fingerprint as it is now.
 fn make<'a>(
-    handler: &Handler,
+    server: &ServerState,
     state: (Fingerprint, Option<u64>),
     listed: &[Listed],
     get: &mut dyn FnMut(&Fingerprint) -> Result<Option<Cow<'a, StoredImage>>>,
 ) -> Result<Arc<Documents>> {
-    let digests = &handler.streams.digests;
+    let digests = &server.streams.digests;
     let split: Vec<Split> = listed.iter().filter_map(Listed::split).collect();
-    let parts = digests.of(&handler.store, &handler.verified, &split)?;
+    let parts = digests.of(&server.services.store, &server.services.verified, &split)?;
     // Forgets the digests of images that are gone, or the map would grow with every build of an
     // image.
     digests.keep(&split);
     let mut list = ListWriter::default();
     let mut skipped = |fingerprint: &Fingerprint, error: &Error| {
-        handler.notes.skipped(&fingerprint.to_string(), error);
+        server.services.notes.skipped(&fingerprint.to_string(), error);
     };
     list::products(listed, &parts, get, &mut skipped, &mut |key, product| list.write(key, product))?;
     let whole = digests.are_settled(&split);
-    Ok(handler.streams.newest.set(state, whole, list, handler.store.now()))
+    Ok(server.streams.newest.set(state, whole, list, server.services.store.now()))
 }
 
 fn document(request: &Request, documents: &Documents, chunks: &[Arc<[u8]>], is_signed: bool) -> Response {
@@ -234,38 +225,4 @@ fn document(request: &Request, documents: &Documents, chunks: &[Arc<[u8]>], is_s
 fn failed(error: &Error, request: &Request) -> Response {
     let response = answer::error(error, request.is_trusted());
     if error.kind() == ErrorKind::Busy { response.with(header::RETRY_AFTER, AGAIN) } else { response }
-}
-
-/// The end of the file name of a unified image, as `incus-simplestreams` writes it. The real
-/// compression may be another one; clients look at the bytes.
-const UNIFIED: &str = "incus_combined.tar.gz";
-/// The end of the file name of a metadata file.
-const METADATA: &str = "incus.tar.xz";
-
-/// The path of the metadata file of a split image.
-pub(crate) fn metadata_path(fingerprint: &Fingerprint) -> String {
-    format!("/images/{fingerprint}.{METADATA}")
-}
-
-/// The path of the rootfs file of a split image, which is of this kind.
-pub(crate) fn rootfs_path(fingerprint: &Fingerprint, container: Container) -> String {
-    format!("/images/{fingerprint}.{}", rootfs_ending(root_kind(container)))
-}
-
-/// What readers of lists call a rootfs.
-const fn root_kind(container: Container) -> RootKind {
-    match container {
-        Container::SquashFs => RootKind::Squashfs,
-        // Whatever it is compressed with: readers look at the bytes.
-        Container::Tar(_) => RootKind::Tar,
-        Container::Qcow2 => RootKind::DiskKvm,
-    }
-}
-
-const fn rootfs_ending(kind: RootKind) -> &'static str {
-    match kind {
-        RootKind::Squashfs => "squashfs",
-        RootKind::Tar => "root.tar.xz",
-        RootKind::DiskKvm | RootKind::Disk1 | RootKind::Uefi1 => "qcow2",
-    }
 }

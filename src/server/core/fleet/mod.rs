@@ -20,11 +20,12 @@
 //! - No record contains a secret: tokens are found by their digest.
 //! - A change of an operation is a state, not a difference: if several are written at once, the last one counts.
 
+pub(crate) mod joining;
 mod lease;
 mod outbox;
 mod worker;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,11 +35,7 @@ use serde_json::Value;
 pub(crate) use self::lease::FetchTurn;
 use self::outbox::Outbox;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::hex;
 use crate::protocol::rest;
-use crate::server::core::notes::Notes;
-use crate::server::core::operations::Operations;
-use crate::server::core::tokens::random;
 use crate::store::{MAX_RECORD_BYTES, SharedRecords, Store};
 
 /// How often changes of other servers are read.
@@ -121,35 +118,6 @@ impl std::fmt::Debug for Fleet {
 }
 
 impl Fleet {
-    /// Joins the servers of `store`, if its catalog has shared records, and lets `operations` know them.
-    ///
-    /// Begins a thread, which [`stop`](Self::stop) ends.
-    ///
-    /// # Errors
-    /// `Io` when the machine gives no random numbers or no thread.
-    pub(crate) fn join(store: &Store, operations: &Operations, notes: &Arc<Notes>) -> Result<()> {
-        if store.shared_records().is_none() {
-            return Ok(());
-        }
-        let mut bytes = [0; 8];
-        random(&mut bytes)?;
-        let fleet = Arc::new(Self {
-            store: store.clone(),
-            node: hex(&bytes),
-            outbox: Outbox::default(),
-            leases: lease::Leases::default(),
-            thread: Mutex::default(),
-        });
-        operations.share(&fleet);
-        let (own, operations, notes) = (Arc::clone(&fleet), operations.clone(), Arc::clone(notes));
-        let thread = std::thread::Builder::new()
-            .name("fleet".to_owned())
-            .spawn(move || worker::run(&own, &operations, &notes))
-            .map_err(|error| Error::io("the thread that speaks to other servers can't be started", error))?;
-        *fleet.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        Ok(())
-    }
-
     /// The records of the catalog.
     ///
     /// # Errors

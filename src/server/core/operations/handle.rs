@@ -19,7 +19,7 @@ use super::{Entry, Registry, Status, location};
 use crate::error::ErrorKind;
 use crate::progress::{Cancel, Phase, Progress, Update};
 use crate::protocol::rest;
-use crate::server::core::tokens::SecretDigest;
+use crate::server::core::secret::SecretDigest;
 
 /// A running operation. If it is dropped before [`succeed`](Self::succeed) or [`fail`](Self::fail), the operation
 /// fails.

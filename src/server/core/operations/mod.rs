@@ -40,7 +40,7 @@ use crate::progress::Cancel;
 use crate::protocol::rest;
 use crate::server::core::events::Events;
 use crate::server::core::fleet::Fleet;
-use crate::server::core::tokens::{self, SecretDigest};
+use crate::server::core::secret::{self, SecretDigest};
 
 pub(crate) use handle::OperationHandle;
 
@@ -428,7 +428,7 @@ pub(crate) fn location(id: &str) -> String {
 /// `Io` when the machine gives no random numbers.
 fn uuid() -> Result<String> {
     let mut bytes = [0; 16];
-    tokens::random(&mut bytes)?;
+    secret::random(&mut bytes)?;
     // RFC 9562, section 5.4: four bits of version 4, and two bits of the variant.
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

@@ -7,9 +7,9 @@ use super::{MAX_WAIT, Operations, Status};
 use crate::error::{Error, Result};
 use crate::protocol::rest;
 use crate::server::core::access::not_found;
+use crate::server::core::client::Client;
 use crate::server::core::fleet::{Fleet, Signal};
-use crate::server::core::tokens::SecretDigest;
-use crate::server::message::Client;
+use crate::server::core::secret::SecretDigest;
 
 /// How often an operation of another server is looked at while a client waits for it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);

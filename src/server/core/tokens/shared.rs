@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_TOKENS, SecretDigest, TokenScope, UNUSED_LIFETIME, USED_LIFETIME, too_many};
+use super::{MAX_TOKENS, TokenScope, UNUSED_LIFETIME, USED_LIFETIME, too_many};
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
-use crate::server::api::rest::UploadSpec;
 use crate::server::core::fleet::{Fleet, TOKEN};
+use crate::server::core::secret::SecretDigest;
+use crate::server::core::upload_spec::UploadSpec;
 use crate::store::Expected;
 
 /// The content of a token's record.
