@@ -1663,6 +1663,12 @@ typedef struct lxi_server_options {
 // Reading one archive and writing another.
 #define LXI_PHASE_CONVERT 5
 
+// Sending to a server or to object storage.
+#define LXI_PHASE_UPLOAD 6
+
+// Making or applying a delta.
+#define LXI_PHASE_DELTA 7
+
 // From a file descriptor. It is borrowed for the call that takes the input, which duplicates it. A regular file is
 // read at positions, so its offset neither matters nor moves, and it may be read many times; a pipe is read once.
 #define LXI_INPUT_FD 1

@@ -26,6 +26,10 @@ const (
 	PhasePack Phase = C.LXI_PHASE_PACK
 	// PhaseConvert is reading one archive and writing another.
 	PhaseConvert Phase = C.LXI_PHASE_CONVERT
+	// PhaseUpload is sending to a server or to object storage.
+	PhaseUpload Phase = C.LXI_PHASE_UPLOAD
+	// PhaseDelta is making or applying a delta.
+	PhaseDelta Phase = C.LXI_PHASE_DELTA
 )
 
 // String is the phase in a word.
@@ -41,6 +45,10 @@ func (p Phase) String() string {
 		return "pack"
 	case PhaseConvert:
 		return "convert"
+	case PhaseUpload:
+		return "upload"
+	case PhaseDelta:
+		return "delta"
 	}
 	return "other"
 }

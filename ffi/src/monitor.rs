@@ -34,6 +34,10 @@ pub const LXI_PHASE_UNPACK: lxi_phase = 3;
 pub const LXI_PHASE_PACK: lxi_phase = 4;
 /// Reading one archive and writing another.
 pub const LXI_PHASE_CONVERT: lxi_phase = 5;
+/// Sending to a server or to object storage.
+pub const LXI_PHASE_UPLOAD: lxi_phase = 6;
+/// Making or applying a delta.
+pub const LXI_PHASE_DELTA: lxi_phase = 7;
 
 /// One report of a long call. Lives as long as the callback runs.
 #[repr(C)]
@@ -94,6 +98,8 @@ impl Progress for ProgressCallback {
                 Phase::Unpack => LXI_PHASE_UNPACK,
                 Phase::Pack => LXI_PHASE_PACK,
                 Phase::Convert => LXI_PHASE_CONVERT,
+                Phase::Upload => LXI_PHASE_UPLOAD,
+                Phase::Delta => LXI_PHASE_DELTA,
                 _ => LXI_PHASE_OTHER,
             },
             has_total: update.total.is_some(),

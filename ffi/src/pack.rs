@@ -3,8 +3,8 @@
 use std::ffi::c_void;
 use std::os::unix::ffi::OsStrExt;
 
+use lxd_image::Result;
 use lxd_image::format::{ConvertOptions, ImageForm, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
-use lxd_image::{Metadata, Result};
 
 use crate::about::index_out_of_range;
 use crate::args::{self, invalid, versioned};
@@ -159,10 +159,7 @@ pub(crate) unsafe fn pack_options(pointer: *const lxi_pack_options) -> Result<(R
     let yaml = args::bytes(given.metadata_yaml, "metadata's YAML")?;
     let mut options = match (handle::get_optional(given.metadata)?, yaml) {
         (Some(metadata), []) => PackOptions::new(metadata.clone()),
-        (None, [_, ..]) => {
-            Metadata::parse(yaml, &limits)?;
-            PackOptions::from_metadata_bytes(yaml.to_vec())?
-        }
+        (None, [_, ..]) => PackOptions::from_metadata_bytes(yaml.to_vec(), &limits)?,
         _ => return Err(invalid("an image needs either metadata or its YAML")),
     };
     if let Some(templates) = args::optional_path(given.templates, "directory of templates")? {

@@ -203,7 +203,7 @@ impl StoreOptions {
         }
         let store = self.open_unswept(path, &marker)?;
         if !self.read_only {
-            store.sweep_at_open();
+            store.sweep_leftovers();
             remove_unfinished_catalog(path);
         }
         Ok(store)
@@ -249,7 +249,7 @@ impl StoreOptions {
     pub fn open_parts(&self, blobs: Arc<dyn BlobStore>, catalog: Arc<dyn Catalog>, scratch: Scratch) -> Store {
         let store = Store { blobs, catalog, scratch, options: self.clone() };
         if !self.read_only {
-            store.sweep_at_open();
+            store.sweep_leftovers();
         }
         store
     }

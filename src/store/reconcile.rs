@@ -43,10 +43,9 @@ const LEASE_SECONDS: i64 = 24 * 60 * 60;
 const MAX_PASSES: usize = 8;
 
 impl Store {
-    /// Sweeps leftovers when the store is opened for writing. Best effort: leftovers take space and
-    /// harm nobody, so an error here must not keep a store from being opened; the next opening
-    /// tries again.
-    pub(crate) fn sweep_at_open(&self) {
+    /// Sweeps leftovers, when the store is opened for writing and from time to time in a server. Best effort: leftovers take
+    /// space and harm nobody, so an error here must not keep a store from being opened; the next call tries again.
+    pub(crate) fn sweep_leftovers(&self) {
         // A damaged catalog may have lost the rows of images whose objects would be deleted here.
         // The check of the whole catalog is slow, so it runs only if there is something to sweep;
         // uploads in progress do not count.

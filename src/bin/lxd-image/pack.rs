@@ -70,7 +70,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let epoch = source_date_epoch()?;
     let mut options = match &arguments.metadata {
-        Some(path) => PackOptions::from_metadata_bytes(read(path)?).map_err(|error| error.in_file(path))?,
+        Some(path) => {
+            PackOptions::from_metadata_bytes(read(path)?, &session.limits).map_err(|error| error.in_file(path))?
+        }
         None => PackOptions::new(metadata(arguments, epoch)?),
     };
     let rootfs_format: RootfsFormat = arguments.rootfs_format.parse()?;

@@ -122,9 +122,8 @@ pub(crate) fn directory(
         })
     })?;
     let (monitor, shown) = session.monitor();
-    let mut packing = PackOptions::from_metadata_bytes(bytes)
+    let mut packing = PackOptions::from_metadata_bytes(bytes, &session.limits)
         .map_err(|error| error.in_file(&metadata_path))?
-        .limits(session.limits.clone())
         .newest_mtime(crate::pack::source_date_epoch()?)
         .monitor(monitor.clone());
     packing = disk.apply(tree.apply(packing)?)?;
@@ -138,7 +137,7 @@ pub(crate) fn directory(
                 Error::new(ErrorKind::Io, "it can't be read").with_source(error).in_file(&config)
             })
         })?;
-        packing = packing.config_json(bytes)?;
+        packing = packing.config_json(bytes);
     }
     let templates = directory.join("templates");
     if metadata.is_none() && templates.is_dir() {

@@ -177,7 +177,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
                 .with_hint("`pack --statement KEY` and `publish --statement KEY` record it")
         })?;
     let recorded = packed_options(statement)?;
-    let (mut options, has_templates) = PackOptions::from_recorded(recorded)?;
+    let (mut options, has_templates) = PackOptions::from_recorded(recorded, &session.limits)?;
     match (&arguments.templates, has_templates) {
         (Some(templates), true) => options = options.templates(templates),
         (None, false) => {}

@@ -82,7 +82,7 @@ impl Rootfs {
 /// ```no_run
 /// use lxd_image::format::{PackOptions, Rootfs, pack};
 ///
-/// let options = PackOptions::from_metadata_bytes(std::fs::read("metadata.yaml")?)?
+/// let options = PackOptions::from_metadata_bytes(std::fs::read("metadata.yaml")?, &Limits::default())?
 ///     .compression("zstd:19".parse()?)
 ///     .newest_mtime(Some(1_700_000_000));
 /// let written = pack(&Rootfs::open("rootfs")?, "image.tar.zst", &options)?;
@@ -137,13 +137,15 @@ impl PackOptions {
         }
     }
 
-    /// As [`new`](Self::new), with the bytes of a `metadata.yaml`, which go into the image as they are.
+    /// As [`new`](Self::new), with the bytes of a `metadata.yaml`, which go into the image as they are. The limits are
+    /// those of the packing, too.
     ///
     /// # Errors
-    /// `Malformed` and `LimitExceeded` for what is no metadata.
-    pub fn from_metadata_bytes(bytes: Vec<u8>) -> Result<Self> {
-        let mut options = Self::new(Metadata::parse(&bytes, &Limits::default())?);
+    /// `Malformed` for bytes that are not a metadata document; `LimitExceeded`.
+    pub fn from_metadata_bytes(bytes: Vec<u8>, limits: &Limits) -> Result<Self> {
+        let mut options = Self::new(Metadata::parse(&bytes, limits)?);
         options.metadata_bytes = bytes;
+        options.limits = limits.clone();
         Ok(options)
     }
 
@@ -166,17 +168,12 @@ impl PackOptions {
         self
     }
 
-    /// The bytes that become `config.json`, from which Incus takes what it runs in a container of an OCI image.
-    ///
-    /// # Errors
-    /// `LimitExceeded` for more bytes than the limit `metadata`, with which readers would not take it for that file.
-    pub fn config_json(mut self, bytes: Vec<u8>) -> Result<Self> {
-        let most = self.limits.metadata;
-        if bytes.len() as u64 > most {
-            return Err(Error::limit("metadata", most, format_args!("a `config.json` of {} bytes", bytes.len())));
-        }
+    /// The bytes that become `config.json`, from which Incus takes what it runs in a container of an OCI image. Packing
+    /// fails with `LimitExceeded` for more bytes than the limit `metadata`: readers would not take them for that file.
+    #[must_use]
+    pub fn config_json(mut self, bytes: Vec<u8>) -> Self {
         self.config_json = Some(bytes);
-        Ok(self)
+        self
     }
 
     /// One file, or metadata and rootfs apart.
@@ -278,6 +275,12 @@ impl PackOptions {
 impl PackOptions {
     /// Refuses options that this rootfs, the metadata alone, or a stream can't honour.
     fn check(&self, rootfs: Option<&Rootfs>, stream: bool) -> Result<()> {
+        let most = self.limits.metadata;
+        if let Some(bytes) = &self.config_json
+            && bytes.len() as u64 > most
+        {
+            return Err(Error::limit("metadata", most, format_args!("a `config.json` of {} bytes", bytes.len())));
+        }
         if let Some((uid, gid)) = self.owner
             && (uid == u32::MAX || gid == u32::MAX)
         {

@@ -7,6 +7,7 @@ use super::pack::{PackOptions, RootfsFormat};
 use crate::error::{Error, Result};
 use crate::format::codec::{Codec, Compression};
 use crate::format::image::ImageForm;
+use crate::limits::Limits;
 
 impl PackOptions {
     /// The options that decide about the bytes of the image, as a JSON object; [`from_recorded`](Self::from_recorded)
@@ -41,7 +42,7 @@ impl PackOptions {
     ///
     /// # Errors
     /// `Malformed` for anything else; `Unsupported` for options that this version does not know.
-    pub fn from_recorded(record: &Value) -> Result<(Self, bool)> {
+    pub fn from_recorded(record: &Value, limits: &Limits) -> Result<(Self, bool)> {
         const KNOWN: &[&str] = &[
             "metadata",
             "form",
@@ -63,7 +64,7 @@ impl PackOptions {
         let wrong = |key: &str| Error::malformed(format!("the recorded option `{key}` of packing is not usable"));
         let text = |key: &str| record.get(key).and_then(Value::as_str).ok_or_else(|| wrong(key));
         let truth = |key: &str| record.get(key).and_then(Value::as_bool).ok_or_else(|| wrong(key));
-        let mut options = Self::from_metadata_bytes(text("metadata")?.as_bytes().to_vec())?
+        let mut options = Self::from_metadata_bytes(text("metadata")?.as_bytes().to_vec(), limits)?
             .form(match text("form")? {
                 "unified" => ImageForm::Unified,
                 "split" => ImageForm::Split,
@@ -73,7 +74,7 @@ impl PackOptions {
             .compression(text("compression")?.parse()?)
             .all_xattrs(truth("allXattrs")?);
         if record.contains_key("configJson") {
-            options = options.config_json(text("configJson")?.as_bytes().to_vec())?;
+            options = options.config_json(text("configJson")?.as_bytes().to_vec());
         }
         if record.contains_key("diskInput") {
             options = options.disk_input(text("diskInput")?.parse()?);
@@ -106,9 +107,9 @@ mod tests {
     #[test]
     fn config_and_disk_format_are_among_what_is_recorded() {
         let options = PackOptions::new(Metadata::new("x86_64", 1).unwrap());
-        let options = options.config_json(b"{}".to_vec()).unwrap().disk_input(DiskFormat::Raw);
+        let options = options.config_json(b"{}".to_vec()).disk_input(DiskFormat::Raw);
         let record = options.recorded(None);
-        let (again, _) = PackOptions::from_recorded(&record).unwrap();
+        let (again, _) = PackOptions::from_recorded(&record, &Limits::default()).unwrap();
         assert_eq!(again.recorded(None), record);
         assert_eq!((&record["configJson"], &record["diskInput"]), (&json!("{}"), &json!("raw")));
     }

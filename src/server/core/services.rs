@@ -111,23 +111,26 @@ impl Services {
         let upstream = self.upstream().ok_or_else(not_found)?;
         let arrived = |image: &StoredImage| {
             lifecycle::image_created(&self.operations, image, &Client::Untrusted);
-            self.tidy();
+            self.evict();
         };
         self.upstream_cache.fetch(upstream, fingerprint, &self.store, &self.operations, &self.notes, &arrived)
     }
 
-    /// Evicts cached images that are unused for long or over quota, if there is an upstream, and removes the remains of
-    /// interrupted uploads.
-    ///
-    /// Runs when the listener starts, every hour, and after each download from the upstream.
+    /// Evicts cached images, and removes the remains of interrupted uploads. Runs when the listener starts, and every hour.
     pub(crate) fn tidy(&self) {
+        self.evict();
+        // A server runs for months, and no other process may open its store to clean up.
+        self.store.sweep_leftovers();
+    }
+
+    /// Evicts cached images that are unused for long or over quota, if there is an upstream. Runs also after each download
+    /// from it.
+    fn evict(&self) {
         if self.upstream().is_some() {
             let options = PruneOptions::default().max_bytes(self.options.limits.cache);
             // Best effort: the client has its image, and the next call tries again.
             let _ = self.store.prune(&options);
         }
-        // A server runs for months, and no other process may open its store to clean up.
-        let _ = self.store.sweep();
     }
 
     /// Records that a cached image was used, so that it is not evicted. At most once an hour, because it is a write.

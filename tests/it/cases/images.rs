@@ -288,10 +288,11 @@ fn asked(place: &Place, name: &str, words: &[&[u8]]) -> Option<Lines> {
         },
         ("exists", [path]) => one(yes(place.path(path).symlink_metadata().is_ok()).to_owned()),
         ("convert", words) => convert(place, words),
-        ("pack", [tree, yaml, codec, out]) => PackOptions::from_metadata_bytes(yaml.to_vec()).and_then(|options| {
-            let options = options.compression(text(codec).parse()?).monitor(place.monitor.clone());
-            pack(&Rootfs::Directory(place.path(tree)), place.path(out), &options).map(|_| Vec::new())
-        }),
+        ("pack", [tree, yaml, codec, out]) => PackOptions::from_metadata_bytes(yaml.to_vec(), &Default::default())
+            .and_then(|options| {
+                let options = options.compression(text(codec).parse()?).monitor(place.monitor.clone());
+                pack(&Rootfs::Directory(place.path(tree)), place.path(out), &options).map(|_| Vec::new())
+            }),
         ("differences", [first, second]) => {
             let (first, second) = (open(place, &[first]), open(place, &[second]));
             first

@@ -191,7 +191,9 @@ fn what_we_pack_gnu_tar_unpacks_to_the_same_tree() {
         if !codec.parse::<Codec>().unwrap().is_enabled() || (codec != "none" && !have(codec)) {
             continue;
         }
-        let options = PackOptions::from_metadata_bytes(METADATA.into()).unwrap().compression(codec.parse().unwrap());
+        let options = PackOptions::from_metadata_bytes(METADATA.into(), &Default::default())
+            .unwrap()
+            .compression(codec.parse().unwrap());
         let _ = std::fs::remove_file(place.at("out.tar"));
         let written = pack(&Rootfs::open(&root).unwrap(), place.at("out.tar"), &options).unwrap();
         assert!(written.omissions.is_empty());

@@ -1,8 +1,8 @@
 //! Each limit that an archive can run into: refused by its name, and taken when it is raised.
 //! Those of metadata and templates' language have their tests beside those modules.
 
-use lxd_image::ErrorKind;
-use lxd_image::format::{Codec, Image, ImageSource};
+use lxd_image::format::{Codec, Image, ImageSource, PackOptions};
+use lxd_image::{ErrorKind, Limits};
 
 use super::Place;
 use super::forge::{
@@ -125,4 +125,15 @@ fn a_look_for_metadata_does_not_decode_a_bomb() {
     let image = Image::open(ImageSource::open(place.write("image", bytes), None).unwrap()).unwrap();
     let error = image.metadata().unwrap_err();
     assert_eq!((error.kind(), error.limit_name()), (ErrorKind::LimitExceeded, Some("ratio")));
+}
+
+#[test]
+fn metadata_to_pack_is_measured_by_the_callers_limits() {
+    let mut large = METADATA.as_bytes().to_vec();
+    large.extend(format!("# {}\n", "x".repeat(2 << 20)).into_bytes());
+    let mut limits = Limits::default();
+    let refused = PackOptions::from_metadata_bytes(large.clone(), &limits).unwrap_err();
+    assert_eq!(refused.limit_name(), Some("metadata"), "{refused}");
+    limits.set("metadata", 4 << 20).unwrap();
+    PackOptions::from_metadata_bytes(large, &limits).unwrap();
 }

@@ -66,7 +66,7 @@ const TREES: &[Tree] = &[
 type Way = (&'static str, bool, fn(&Place, &Monitor), &'static [&'static str]);
 
 fn packing(monitor: &Monitor) -> PackOptions {
-    PackOptions::from_metadata_bytes(METADATA.into()).unwrap().monitor(monitor.clone())
+    PackOptions::from_metadata_bytes(METADATA.into(), &Default::default()).unwrap().monitor(monitor.clone())
 }
 
 fn rootfs(place: &Place) -> Rootfs {

@@ -59,7 +59,10 @@ fn convert(
 /// A tree that was unpacked as an image again, to be compared: what that loses is told, too.
 fn packed_again(place: &Place, monitor: &Monitor) -> Vec<PathBuf> {
     let metadata = fs::read(place.at("unpacked/metadata.yaml")).unwrap();
-    let options = PackOptions::from_metadata_bytes(metadata).unwrap().all_xattrs(true).monitor(monitor.clone());
+    let options = PackOptions::from_metadata_bytes(metadata, &Default::default())
+        .unwrap()
+        .all_xattrs(true)
+        .monitor(monitor.clone());
     let rootfs = Rootfs::Directory(place.at("unpacked/rootfs"));
     pack(&rootfs, place.at("again"), &options).unwrap().files
 }
@@ -134,7 +137,10 @@ pub(super) const VERBS: &[Verb] = &[
                 .unpack_unverified(place.at("unpacked"), &UnpackOptions::new().monitor(monitor.clone()))
                 .unwrap();
             let metadata = fs::read(place.at("unpacked/metadata.yaml")).unwrap();
-            let packing = PackOptions::from_metadata_bytes(metadata).unwrap().all_xattrs(true).monitor(monitor.clone());
+            let packing = PackOptions::from_metadata_bytes(metadata, &Default::default())
+                .unwrap()
+                .all_xattrs(true)
+                .monitor(monitor.clone());
             let rootfs = Rootfs::Directory(place.at("unpacked/rootfs"));
             let store = Store::open(place.at("published")).unwrap();
             let options = ImportOptions::new().monitor(monitor.clone());
