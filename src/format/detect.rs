@@ -33,6 +33,25 @@ pub enum Container {
     Qcow2,
 }
 
+impl Container {
+    /// What the name of such a file ends in, with the dot.
+    ///
+    /// ```
+    /// use lxd_image::format::{Codec, Container};
+    ///
+    /// assert_eq!(Container::Tar(Codec::Xz).ending(), ".tar.xz");
+    /// assert_eq!(Container::SquashFs.ending(), ".squashfs");
+    /// ```
+    #[must_use]
+    pub const fn ending(self) -> &'static str {
+        match self {
+            Self::Tar(codec) => codec.tar_ending(),
+            Self::SquashFs => ".squashfs",
+            Self::Qcow2 => ".qcow2",
+        }
+    }
+}
+
 /// Bytes that decide what a file is: two tar blocks.
 const HEAD_BYTES: usize = 2 * BLOCK;
 

@@ -279,7 +279,7 @@ impl ImagePush {
         for (((role, container), digest), file) in roles.iter().zip(image.containers()).zip(digests).zip(files) {
             let suffix = suffix(container);
             let mut layer = Descriptor::new(format!("{LAYER}{role}.v1.{suffix}"), digest, file.len());
-            layer.annotations.insert(TITLE.to_owned(), format!("{role}.{}", extension(suffix)));
+            layer.annotations.insert(TITLE.to_owned(), format!("{role}{}", container.ending()));
             layers.push(layer);
         }
         Ok(layers)
@@ -418,21 +418,11 @@ fn role(media_type: &str) -> Option<FileRole> {
 }
 
 /// The end of the media type of a file.
-fn suffix(container: Container) -> &'static str {
+fn suffix(container: Container) -> String {
     match container {
-        Container::SquashFs => "squashfs",
-        Container::Qcow2 => "qcow2",
-        Container::Tar(Codec::Gzip) => "tar+gzip",
-        Container::Tar(Codec::Xz) => "tar+xz",
-        Container::Tar(Codec::Zstd) => "tar+zstd",
-        Container::Tar(Codec::Bzip2) => "tar+bzip2",
-        Container::Tar(Codec::Lz4) => "tar+lz4",
-        Container::Tar(Codec::Lzma) => "tar+lzma",
-        Container::Tar(Codec::None) => "tar",
+        Container::SquashFs => "squashfs".to_owned(),
+        Container::Qcow2 => "qcow2".to_owned(),
+        Container::Tar(Codec::None) => "tar".to_owned(),
+        Container::Tar(codec) => format!("tar+{codec}"),
     }
-}
-
-/// The end of a file's name.
-fn extension(suffix: &str) -> String {
-    suffix.replace("+gzip", ".gz").replace("+bzip2", ".bz2").replace("+zstd", ".zst").replace('+', ".")
 }

@@ -217,12 +217,8 @@ impl Store {
         Ok(match endings.as_slice() {
             [first, rootfs, ..] => {
                 let name = image.rootfs_name.clone().unwrap_or_else(|| format!("{}{rootfs}", image.fingerprint));
-                let stem = ["", ".root"]
-                    .iter()
-                    .chain(ENDINGS)
-                    .filter(|ending| !ending.is_empty())
-                    .find_map(|ending| name.strip_suffix(ending))
-                    .unwrap_or(&name);
+                let mut known = std::iter::once(".root").chain(rootfs_endings());
+                let stem = known.find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
                 vec![format!("meta-{stem}{first}"), name]
             }
             [ending] => vec![unified_name(image, ending)],
@@ -243,7 +239,7 @@ impl Store {
 
     /// The extension of each file, by its format.
     fn endings(&self, opened: &OpenedImage) -> Result<Vec<&'static str>> {
-        Ok(opened.open(&self.options.limits)?.containers().map(ending).collect())
+        Ok(opened.open(&self.options.limits)?.containers().map(Container::ending).collect())
     }
 }
 
@@ -252,25 +248,13 @@ fn unified_name(image: &StoredImage, ending: &str) -> String {
     image.file_name.clone().unwrap_or_else(|| format!("{}{ending}", image.fingerprint))
 }
 
-/// The extensions of rootfs files, which are not repeated in the name of the metadata file.
-const ENDINGS: &[&str] =
-    &[".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.lzma", ".tar.zst", ".tar.lz4", ".squashfs", ".qcow2", ".img"];
-
-/// The extension of a format.
-fn ending(container: Container) -> &'static str {
-    match container {
-        Container::SquashFs => ".squashfs",
-        Container::Qcow2 => ".qcow2",
-        Container::Tar(codec) => match codec {
-            Codec::None => ".tar",
-            Codec::Gzip => ".tar.gz",
-            Codec::Bzip2 => ".tar.bz2",
-            Codec::Xz => ".tar.xz",
-            Codec::Lzma => ".tar.lzma",
-            Codec::Zstd => ".tar.zst",
-            Codec::Lz4 => ".tar.lz4",
-        },
-    }
+/// The endings of rootfs files, which are not repeated in the name of the metadata file.
+fn rootfs_endings() -> impl Iterator<Item = &'static str> {
+    Codec::ALL.iter().map(|codec| codec.tar_ending()).chain([
+        Container::SquashFs.ending(),
+        Container::Qcow2.ending(),
+        ".img",
+    ])
 }
 
 /// A file that is written before it gets its name.

@@ -6,6 +6,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use lxd_image::format::Codec;
 use lxd_image::{Error, ErrorKind, Result};
 
 /// A file to write, and the directory that was created for it.
@@ -57,24 +58,19 @@ fn stem(input: &Path) -> String {
     let name = input.file_name().map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned());
     let name = name.rsplit(':').next().unwrap_or(&name);
     let mut stem = name;
-    for ending in [".gz", ".xz", ".zst", ".bz2", ".lz4", ".lzma", ".tgz", ".txz", ".squashfs", ".qcow2", ".img", ".tar"]
-    {
-        stem = stem.strip_suffix(ending).filter(|rest| !rest.is_empty()).unwrap_or(stem);
+    let codecs =
+        Codec::ALL.iter().filter(|codec| **codec != Codec::None).map(|codec| format!(".{}", codec.extension()));
+    let others = [".tgz", ".txz", ".tzst", ".squashfs", ".qcow2", ".img", ".tar"].map(str::to_owned);
+    for ending in codecs.chain(others) {
+        stem = stem.strip_suffix(&*ending).filter(|rest| !rest.is_empty()).unwrap_or(stem);
     }
     if stem.is_empty() || stem.starts_with('-') { "image".to_owned() } else { stem.to_owned() }
 }
 
-/// The ending of a unified image's file with this codec. Uncompressed and unknown ones are plain `.tar`.
-fn ending(codec: &str) -> &'static str {
-    match codec.split(':').next().unwrap_or_default() {
-        "xz" => ".tar.xz",
-        "gzip" => ".tar.gz",
-        "bzip2" => ".tar.bz2",
-        "zstd" => ".tar.zst",
-        "lz4" => ".tar.lz4",
-        "lzma" => ".tar.lzma",
-        _ => ".tar",
-    }
+/// The ending of a unified image's file with this codec, as `--compression` names it. Unknown ones are refused elsewhere.
+fn ending(compression: &str) -> &'static str {
+    let name = compression.split(':').next().unwrap_or_default();
+    name.parse::<Codec>().unwrap_or(Codec::None).tar_ending()
 }
 
 #[cfg(test)]

@@ -18,8 +18,15 @@
 //! * Errors are sticky: a reader that failed once fails again, see `checked`.
 //!
 //! The facts about each codec (name, extensions, magic numbers, levels, cargo feature) stand in
-//! `table`. To add a codec, add a row there, a file beside the others, and an arm to `decoder` and
-//! `encoder`.
+//! `table`. To add a codec:
+//!
+//! 1. A variant, its row and a line of `rows!` in `table`: parsing, detection, endings, media types and hints have it then.
+//! 2. A file beside the others, and an arm of `decoder` and of `encoder`. An arm that is missing is an error at run time;
+//!    the tests here go through `Codec::ALL`, and find it.
+//! 3. A feature in `Cargo.toml`, also among those of `cli` and of the crate `ffi`.
+//! 4. If SquashFS has it, too: `superblock`, `decode` and `write/encode` in `format/squashfs`, and `squashfs_compression` in
+//!    `format/write/extension`. If it was refused before: `OTHERS` there.
+//! 5. The texts that list all: the help of `--compression`, the README.
 
 #[cfg(feature = "bzip2")]
 mod bzip2;

@@ -2,8 +2,8 @@
 //! codec it is.
 //!
 //! Names, file extensions, features, levels and magic numbers stand here once, for every other
-//! module: detection, the command line, default output names, hints in errors. To add a codec, add
-//! a variant, a row, and the code (see the module above).
+//! module: detection, the command line, default output names, media types, hints in errors. To add a
+//! codec, add a variant, its row, a line of `rows!`, and the code; the module above lists what else there is.
 
 use std::fmt;
 use std::path::Path;
@@ -18,6 +18,10 @@ pub(super) struct CodecFacts {
     name: &'static str,
     /// What names of compressed files end in, without the dot.
     extension: &'static str,
+    /// What names of such archives end in, with the dot.
+    tar_ending: &'static str,
+    /// Whether decoding is slower than reading a disk, so that what is read twice is better kept decoded.
+    is_slow: bool,
     /// All endings by which a name promises the codec, in lower case: the extension and the short forms for tar.
     endings: &'static [&'static str],
     /// The cargo feature.
@@ -54,6 +58,8 @@ const fn levels(lowest: u32, highest: u32, default: u32) -> Option<Levels> {
 const NONE: CodecFacts = CodecFacts {
     name: "none",
     extension: "",
+    tar_ending: ".tar",
+    is_slow: false,
     endings: &["tar"],
     feature: None,
     enabled: true,
@@ -63,6 +69,8 @@ const NONE: CodecFacts = CodecFacts {
 const GZIP: CodecFacts = CodecFacts {
     name: "gzip",
     extension: "gz",
+    tar_ending: ".tar.gz",
+    is_slow: true,
     endings: &["gz", "tgz", "taz"],
     feature: Some("gzip"),
     enabled: cfg!(feature = "gzip"),
@@ -74,6 +82,8 @@ const GZIP: CodecFacts = CodecFacts {
 const BZIP2: CodecFacts = CodecFacts {
     name: "bzip2",
     extension: "bz2",
+    tar_ending: ".tar.bz2",
+    is_slow: true,
     endings: &["bz2", "tbz", "tbz2", "tb2", "tz2"],
     feature: Some("bzip2"),
     enabled: cfg!(feature = "bzip2"),
@@ -83,6 +93,8 @@ const BZIP2: CodecFacts = CodecFacts {
 const XZ: CodecFacts = CodecFacts {
     name: "xz",
     extension: "xz",
+    tar_ending: ".tar.xz",
+    is_slow: true,
     endings: &["xz", "txz"],
     feature: Some("xz"),
     enabled: cfg!(feature = "xz"),
@@ -94,6 +106,8 @@ const XZ: CodecFacts = CodecFacts {
 const LZMA: CodecFacts = CodecFacts {
     name: "lzma",
     extension: "lzma",
+    tar_ending: ".tar.lzma",
+    is_slow: true,
     endings: &["lzma", "tlz"],
     feature: Some("xz"),
     enabled: cfg!(feature = "xz"),
@@ -103,6 +117,8 @@ const LZMA: CodecFacts = CodecFacts {
 const ZSTD: CodecFacts = CodecFacts {
     name: "zstd",
     extension: "zst",
+    tar_ending: ".tar.zst",
+    is_slow: false,
     endings: &["zst", "zstd", "tzst"],
     feature: Some("zstd"),
     enabled: cfg!(feature = "zstd"),
@@ -113,6 +129,8 @@ const ZSTD: CodecFacts = CodecFacts {
 const LZ4: CodecFacts = CodecFacts {
     name: "lz4",
     extension: "lz4",
+    tar_ending: ".tar.lz4",
+    is_slow: false,
     endings: &["lz4", "tlz4"],
     feature: Some("lz4"),
     enabled: cfg!(feature = "lz4"),
@@ -153,10 +171,34 @@ pub enum Codec {
     Lz4,
 }
 
-impl Codec {
-    /// All codecs, `None` first.
-    pub const ALL: &[Self] = &[Self::None, Self::Gzip, Self::Bzip2, Self::Xz, Self::Lzma, Self::Zstd, Self::Lz4];
+/// Gives each codec its row. A variant without one can't be compiled, and so none is left out of `ALL`.
+macro_rules! rows {
+    ($($variant:ident => $row:ident,)*) => {
+        impl Codec {
+            /// All codecs, `None` first.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
 
+            /// The codec's row of the table.
+            pub(super) const fn facts(self) -> &'static CodecFacts {
+                match self {
+                    $(Self::$variant => &$row,)*
+                }
+            }
+        }
+    };
+}
+
+rows! {
+    None => NONE,
+    Gzip => GZIP,
+    Bzip2 => BZIP2,
+    Xz => XZ,
+    Lzma => LZMA,
+    Zstd => ZSTD,
+    Lz4 => LZ4,
+}
+
+impl Codec {
     /// The longest prefix that [`detect`](Self::detect) makes use of, leading skippable frames aside.
     pub const PREFIX: usize = 512;
 
@@ -170,6 +212,12 @@ impl Codec {
     #[must_use]
     pub const fn extension(self) -> &'static str {
         self.facts().extension
+    }
+
+    /// What the name of such an archive ends in, with the dot: `.tar.gz`.
+    #[must_use]
+    pub const fn tar_ending(self) -> &'static str {
+        self.facts().tar_ending
     }
 
     /// The cargo feature that enables the codec; `None` for what is always there.
@@ -187,17 +235,9 @@ impl Codec {
         self.facts().enabled
     }
 
-    /// The codec's row of the table.
-    pub(super) const fn facts(self) -> &'static CodecFacts {
-        match self {
-            Self::None => &NONE,
-            Self::Gzip => &GZIP,
-            Self::Bzip2 => &BZIP2,
-            Self::Xz => &XZ,
-            Self::Lzma => &LZMA,
-            Self::Zstd => &ZSTD,
-            Self::Lz4 => &LZ4,
-        }
+    /// Whether decoding is slower than reading a disk.
+    pub(in crate::format) const fn is_slow(self) -> bool {
+        self.facts().is_slow
     }
 
     /// The codec of a stream that begins with `prefix`, or `None` where it is not compressed, or

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Write;
 
 use super::Layer;
-use crate::format::codec::Codec;
 use crate::format::nameless;
 use crate::io::Blob;
 
@@ -40,7 +39,7 @@ pub(super) struct DecodedLayer {
 impl DecodedWriter {
     /// A writer for a layer, which may take `room` bytes. It keeps nothing of what is decoded as fast as it is read.
     pub(super) fn new(layer: &dyn Layer, room: u64) -> Self {
-        let is_slow = !matches!(layer.codec(), Codec::None | Codec::Zstd | Codec::Lz4);
+        let is_slow = layer.codec().is_slow();
         let file = if is_slow { nameless(&std::env::temp_dir()).ok() } else { None };
         let room = room.min(layer.size().saturating_mul(MAX_RATIO).max(MIN_ROOM));
         Self { file, length: 0, room }
@@ -69,6 +68,7 @@ mod tests {
 
     use super::*;
     use crate::error::Result;
+    use crate::format::codec::Codec;
     use crate::progress::Monitor;
 
     /// A layer of which only codec and size matter.
