@@ -36,6 +36,17 @@ const ZLIB_LEVEL: u8 = 6;
 /// The default level of Zstandard, as in QEMU.
 const ZSTD_LEVEL: u8 = 3;
 
+impl std::fmt::Display for ClusterCompression {
+    /// As it is parsed: `zlib:6`, `zstd:3`, `none`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Zlib(level) => write!(f, "zlib:{level}"),
+            Self::Zstd(level) => write!(f, "zstd:{level}"),
+        }
+    }
+}
+
 impl std::str::FromStr for ClusterCompression {
     type Err = Error;
 
