@@ -42,7 +42,7 @@ fn packed(scratch: &Scratch, number: i64) -> ImageSource {
     ImageSource::open(out, Some(&scratch.join(&format!("v{number}.tar.xz.root")))).unwrap()
 }
 
-fn add(scratch: &Scratch, tree: &Tree, number: i64, deltas: usize) -> Added {
+pub(super) fn add(scratch: &Scratch, tree: &Tree, number: i64, deltas: usize) -> Added {
     tree.lock().unwrap().add(packed(scratch, number), &AddOptions::new().delta_from(deltas)).unwrap()
 }
 
