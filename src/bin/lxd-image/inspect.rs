@@ -111,7 +111,9 @@ fn disk_facts(arguments: &Arguments, format: Option<DiskFormat>, session: &Sessi
     }
     facts.insert("size".into(), json!(input.len()));
     facts.insert("virtual_size".into(), json!(disk.virtual_size()));
-    facts.insert("cluster_size".into(), json!(disk.cluster_size()));
+    if let Some(cluster) = disk.cluster_size() {
+        facts.insert("cluster_size".into(), json!(cluster));
+    }
     facts.insert("allocated_bytes".into(), json!(allocated));
     Ok(facts)
 }
