@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use lxd_image::simplestreams::{Added, Tree};
+use lxd_image::disk::DiskFormat;
+use lxd_image::format::{ImageForm, ImageSource, PackOptions, Rootfs, pack};
+use lxd_image::simplestreams::{AddOptions, Added, Tree};
 
-use super::deltas::add;
+use super::deltas::{add, metadata};
 use super::mirroring::serve;
 use super::peers::on_path;
 use super::tree;
@@ -88,4 +90,43 @@ fn a_real_lxd_refreshes_an_image_by_our_delta() {
     served.lxd.lxc(&["image", "refresh", "follows"]);
     served.has("follows", &second);
     assert_eq!(served.fetched(), ["vcdiff"]);
+}
+
+/// Adds the virtual machine of a version whose container was added: both have the same metadata, and so are one version of
+/// one product.
+fn add_machine(scratch: &Scratch, tree: &Tree, number: u8) -> Added {
+    let mut disk: Vec<u8> = (0..1_u32 << 20).map(|at| at.wrapping_mul(at).to_be_bytes()[1]).collect();
+    disk[usize::from(number) * 1000] ^= 1;
+    fs::write(scratch.join("disk.img"), disk).unwrap();
+    let options = PackOptions::new(metadata(number.into()))
+        .compression("xz".parse().unwrap())
+        .form(ImageForm::Split)
+        .disk_input(DiskFormat::Raw);
+    let out = scratch.join(&format!("vm{number}.tar.xz"));
+    pack(&Rootfs::open(scratch.join("disk.img")).unwrap(), &out, &options).unwrap();
+    let source = ImageSource::open(&out, Some(&scratch.join(&format!("vm{number}.tar.xz.root")))).unwrap();
+    tree.lock().unwrap().add(source, &AddOptions::new().delta_from(1)).unwrap()
+}
+
+/// A client that takes the container for the base of the machine's delta fails, and does not try the whole file
+/// (canonical/lxd#13264).
+#[test]
+fn a_real_lxd_that_has_the_container_of_a_version_copies_the_next_virtual_machine() {
+    let mut machine = None;
+    let mut first = None;
+    let served = Served::start(|scratch, tree| {
+        for number in [1, 2] {
+            let container = add(scratch, tree, number.into(), 1);
+            first.get_or_insert(container);
+            machine = Some(add_machine(scratch, tree, number));
+        }
+    });
+    let Some(served) = served else { return };
+    let (first, machine) = (first.unwrap(), machine.unwrap());
+    assert_eq!(machine.deltas.len(), 1);
+    for (alias, version, more) in [("container", &first, &[][..]), ("machine", &machine, &["--vm"])] {
+        let image = format!("ours:{}", version.fingerprint);
+        served.lxd.lxc(&[&["image", "copy", &image, "local:", "--alias", alias], more].concat());
+        served.has(alias, version);
+    }
 }
