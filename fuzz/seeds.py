@@ -161,7 +161,8 @@ def requests():
 
 
 def disks():
-    """Small disks, as the target `disk` reads them: the number of the format that is asked for (5 and more: none), then the file."""
+    """Small disks, as the target `disk` reads them: the number of the format that is asked for (6 and more: none), then the file.
+    A VHDX comes in the parts that src/bytes.rs puts into their places."""
     def qcow2(version, cluster_bits, entries, extra=b"", incompatible=0, compression=0):
         cluster = 1 << cluster_bits
         head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", version, 0, 0, cluster_bits, 16 * cluster, 0, 1, 3 * cluster, cluster, 1, 0, 0)
@@ -176,11 +177,11 @@ def disks():
     data = bytes(range(256)) * (size // 256)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -12)
     packed = deflate.compress(data) + deflate.flush()
-    yield 5, qcow2(3, 12, [5 * size | 1 << 63, 1, 0, 0], data)
+    yield 7, qcow2(3, 12, [5 * size | 1 << 63, 1, 0, 0], data)
     yield 1, qcow2(2, 12, [5 * size | 1 << 63], data)
-    yield 5, qcow2(3, 12, [5 * size | 1 << 62, 0, 5 * size | 1 << 62], packed.ljust(size, b"\0"))
+    yield 7, qcow2(3, 12, [5 * size | 1 << 62, 0, 5 * size | 1 << 62], packed.ljust(size, b"\0"))
     yield 6, qcow2(3, 14, [5 << 14 | 1 << 63, 0xff], data * 4, incompatible=1 << 4)
-    yield 5, qcow2(3, 9, [5 * 512 | 1 << 63, 6 * 512 | 1 << 63], data[:1024])
+    yield 7, qcow2(3, 9, [5 * 512 | 1 << 63, 6 * 512 | 1 << 63], data[:1024])
     yield 0, data
     footer = struct.pack(">8sIIQI4sI4sQQIII", b"conectix", 2, 0x10000, 2**64 - 1, 0, b"lxi ", 1, b"Wi2k", size, size, 0x00020411, 2, 0)
     footer = bytearray(footer.ljust(512, b"\0"))
@@ -198,6 +199,16 @@ def disks():
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     yield 3, appliance.getvalue()
+    mib, region = 1 << 20, lambda name, place, length, flags: bytes.fromhex(name) + struct.pack("<QII", place, length, flags)
+    header = struct.pack("<Q", 1) + bytes(48) + struct.pack("<HHI", 0, 1, 0)
+    regions = struct.pack("<II", 2, 0) + region("6677c22d23f600429d64115e9bfd4a08", 2 * mib, mib, 1) + region("06a27c8b90479a4bb8fe575f050f886e", 3 * mib, mib, 1)
+    table = struct.pack("<3Q", 4 * mib | 6, 2, 0)
+    items = (("3767a1ca36fa434db3b633f0aa44e76b", 8), ("2442a52f1bcd7648b2115dbed83bf4b8", 8), ("1dbf41816fa90947ba47f233a8faab5f", 4))
+    metadata = b"metadata" + struct.pack("<HH20x", 0, len(items))
+    metadata += b"".join(bytes.fromhex(name) + struct.pack("<4I", (64 << 10) + 8 * number, length, 6, 0) for number, (name, length) in enumerate(items))
+    values = struct.pack("<IIQI", mib, 0, 3 * mib, 512)
+    parts = ((header, 72), (regions, 256), (table, 256), (metadata, 512), (values, 256))
+    yield 5, b"".join(part.ljust(length, b"\0") for part, length in parts) + data
 
 
 def main():

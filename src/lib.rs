@@ -36,7 +36,7 @@
 //! | module | feature | purpose |
 //! |---|---|---|
 //! | [`mod@format`] | | images as files: open, verify, unpack, pack, convert, compare |
-//! | [`disk`] | | disk images: read qcow2, VMDK, OVA, VHD and raw; write raw and qcow2 |
+//! | [`disk`] | | disk images: read qcow2, VMDK, OVA, VHD, VHDX and raw; write raw and qcow2 |
 //! | [`io`] | | bytes at rest, in whatever backend: the trait that a storage backend implements |
 //! | [`delta`] | | differences between two versions of a file, as `xdelta3` reads and writes them |
 //! | [`metadata`] | | `metadata.yaml`: parse, edit, write |

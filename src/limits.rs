@@ -141,7 +141,7 @@ limits! {
     /// The virtual size of a disk.
     qcow2_size = 64 * TIB, i64::MAX as u64;
     /// The first table of a disk: L1 of qcow2 (QEMU's own bound), the grain directory of VMDK, the
-    /// allocation table of VHD.
+    /// allocation table of VHD and VHDX.
     l1_table = 32 * MIB, 32 * MIB;
     /// One window of a delta (VCDIFF): its output, and each of its sections. Decoding keeps a few of them in memory.
     /// `xdelta3` writes 8 MiB and refuses more than 16 MiB.

@@ -49,17 +49,19 @@ impl DiskTarget for Memory {
 }
 
 fuzz_target!(|data: &[u8]| -> Corpus {
-    // The first byte chooses the format that the caller asks for, if any.
+    // The first byte chooses the format that the caller asks for, if any. A VHDX is put together out of its parts.
     let Some((&mode, data)) = data.split_first() else { return Corpus::Reject };
     let mut limits = lxd_image_fuzz::limits();
     limits.qcow2_size = MOST;
     limits.file_size = MOST;
     limits.output = MOST;
     let mut options = DiskOptions::new().limits(limits);
-    if let Some(format) = DiskFormat::ALL.get(usize::from(mode)) {
+    let asked = DiskFormat::ALL.get(usize::from(mode));
+    if let Some(format) = asked {
         options = options.format(*format);
     }
-    let Ok(disk) = DiskImage::open(Blob::from(data.to_vec()), &options) else { return Corpus::Keep };
+    let file = if asked == Some(&DiskFormat::Vhdx) { lxd_image_fuzz::vhdx(data) } else { data.to_vec() };
+    let Ok(disk) = DiskImage::open(Blob::from(file), &options) else { return Corpus::Keep };
     assert!(disk.virtual_size() <= MOST, "a larger disk than the limits allow");
     let monitor = Monitor::none();
 

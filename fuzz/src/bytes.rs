@@ -66,3 +66,38 @@ pub fn fix_superblock(file: &mut [u8]) {
         head[at..at + 8].copy_from_slice(&before.to_le_bytes());
     }
 }
+
+/// A VHDX whose parts are those of `data`, one after the other: the fields of a header (72 bytes), of the region table (256), of the
+/// allocation table (256), the metadata table (512) and its values (256), then what lies where the regions end. Such a file has
+/// mebibytes of zeros, and checksums that a changed byte would not pass.
+#[must_use]
+pub fn vhdx(data: &[u8]) -> Vec<u8> {
+    const KIB: usize = 1 << 10;
+    const MIB: usize = 1 << 20;
+    let mut file = vec![0; 5 * MIB];
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"vhdxfile");
+    put(64 * KIB, b"head");
+    put(192 * KIB, b"regi");
+    let mut rest = data;
+    for (at, length) in [
+        (64 * KIB + 8, 72),
+        (192 * KIB + 8, 256),
+        (2 * MIB, 256),
+        (3 * MIB, 512),
+        (3 * MIB + 64 * KIB, 256),
+        (4 * MIB, MIB),
+    ] {
+        let (part, behind) = rest.split_at(rest.len().min(length));
+        put(at, part);
+        rest = behind;
+    }
+    for (start, length) in [(64 * KIB, 4 * KIB), (192 * KIB, 64 * KIB)] {
+        let part = &mut file[start..start + length];
+        let sum = part.iter().fold(u32::MAX, |sum, &byte| {
+            (0..8).fold(sum ^ u32::from(byte), |sum, _| (sum >> 1) ^ (0x82f6_3b78 & (sum & 1).wrapping_neg()))
+        });
+        part[4..8].copy_from_slice(&(!sum).to_le_bytes());
+    }
+    file
+}

@@ -14,7 +14,7 @@ use lxd_image::format::{Image, ImageSource, Input};
 use lxd_image::{Limits, Result};
 
 pub use arena::Arena;
-pub use bytes::{fix_checksums, fix_superblock, point_at_canary};
+pub use bytes::{fix_checksums, fix_superblock, point_at_canary, vhdx};
 pub use program::archive;
 pub use scratch::Scratch;
 pub use verdict::compare;

@@ -31,10 +31,22 @@ impl Default for ClusterCompression {
     }
 }
 
-/// The default level of deflate.
-const ZLIB_LEVEL: u8 = 6;
+/// The default level of deflate: the one that gives what zlib makes of level 6, which QEMU uses. zlib-rs finds matches of three
+/// bytes at no lower one, and the window of 4 KiB leaves few longer ones: a disk of programs would be 3 % larger.
+const ZLIB_LEVEL: u8 = 9;
 /// The default level of Zstandard, as in QEMU.
 const ZSTD_LEVEL: u8 = 3;
+
+impl std::fmt::Display for ClusterCompression {
+    /// As it is parsed: `zlib:9`, `zstd:3`, `none`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Zlib(level) => write!(f, "zlib:{level}"),
+            Self::Zstd(level) => write!(f, "zstd:{level}"),
+        }
+    }
+}
 
 impl std::str::FromStr for ClusterCompression {
     type Err = Error;

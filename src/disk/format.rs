@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{qcow2, vhd, vmdk};
+use super::{qcow2, vhd, vhdx, vmdk};
 use crate::error::{Error, Result};
 use crate::io::{Blob, ReadAt};
 
@@ -31,6 +31,8 @@ pub enum DiskFormat {
     Ova,
     /// Virtual PC's VHD (`vpc` in QEMU), fixed and dynamic.
     Vhd,
+    /// Hyper-V's VHDX, fixed and dynamic.
+    Vhdx,
 }
 
 /// Bytes at the start that decide: a tar header, and the magic numbers.
@@ -38,7 +40,7 @@ const HEAD_BYTES: usize = 512;
 
 impl DiskFormat {
     /// All formats, in the order of their declaration.
-    pub const ALL: [Self; 5] = [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Ova, Self::Vhd];
+    pub const ALL: [Self; 6] = [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Ova, Self::Vhd, Self::Vhdx];
 
     /// The name that command lines use.
     #[must_use]
@@ -49,6 +51,7 @@ impl DiskFormat {
             Self::Vmdk => "vmdk",
             Self::Ova => "ova",
             Self::Vhd => "vhd",
+            Self::Vhdx => "vhdx",
         }
     }
 
@@ -68,6 +71,9 @@ impl DiskFormat {
         }
         if head.starts_with(vmdk::MAGIC) || head.starts_with(vmdk::DESCRIPTOR_MAGIC) {
             return Ok(Some(Self::Vmdk));
+        }
+        if head.starts_with(vhdx::MAGIC) {
+            return Ok(Some(Self::Vhdx));
         }
         if crate::format::TarHeader::looks_like_one(head) {
             return Ok(Some(Self::Ova));
@@ -91,7 +97,7 @@ impl FromStr for DiskFormat {
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|format| format.name() == text).ok_or_else(|| {
             Error::invalid(format!("the disk format `{text}` is not known"))
-                .with_hint("the formats are raw, qcow2, vmdk, ova and vhd")
+                .with_hint("the formats are raw, qcow2, vmdk, ova, vhd and vhdx")
         })
     }
 }

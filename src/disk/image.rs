@@ -8,7 +8,7 @@ use super::claims::Claims;
 use super::codec::Loader;
 use super::format::DiskFormat;
 use super::runs::{FlatMap, Run, RunMap, Source};
-use super::{ova, qcow2, vhd, vmdk};
+use super::{ova, qcow2, vhd, vhdx, vmdk};
 use crate::error::{Error, Result};
 use crate::io::{Blob, ReadAt};
 use crate::limits::Limits;
@@ -25,8 +25,8 @@ use crate::progress::Monitor;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DiskOptions {
-    format: Option<DiskFormat>,
-    limits: Limits,
+    pub(crate) format: Option<DiskFormat>,
+    pub(crate) limits: Limits,
 }
 
 impl DiskOptions {
@@ -116,6 +116,7 @@ impl DiskImage {
             DiskFormat::Qcow2 => qcow2::open(&blob, &limits)?,
             DiskFormat::Vmdk => vmdk::open(&blob, &limits)?,
             DiskFormat::Vhd => vhd::open(&blob, &limits)?,
+            DiskFormat::Vhdx => vhdx::open(&blob, &limits)?,
             DiskFormat::Raw | DiskFormat::Ova => open_raw(&blob)?,
         };
         let Opened { map, virtual_size, variant } = opened;
@@ -151,7 +152,7 @@ impl DiskImage {
     }
 
     /// Bytes that one entry of the format's tables stands for: a cluster of qcow2, a grain of VMDK, a
-    /// block of VHD. `None` for a raw disk and a fixed VHD.
+    /// block of VHD and VHDX. `None` for a raw disk and a fixed VHD.
     #[must_use]
     pub fn cluster_size(&self) -> Option<u64> {
         self.map.cluster_size()

@@ -1,4 +1,4 @@
-//! Disk images of virtual machines: read qcow2, VMDK, OVA, VHD and raw; write raw and qcow2.
+//! Disk images of virtual machines: read qcow2, VMDK, OVA, VHD, VHDX and raw; write raw and qcow2.
 //!
 //! Everything happens in this process, on all cores, with memory that does not grow with the disk.
 //! [`DiskImage`] opens bytes at rest (a [`Blob`](crate::io::Blob)) and is itself a
@@ -54,6 +54,7 @@ mod raw;
 mod runs;
 mod target;
 mod vhd;
+mod vhdx;
 mod vmdk;
 
 pub use codec::ClusterCompression;

@@ -293,6 +293,28 @@ pub(super) fn input_disk_refusal(input: &Input, head: &[u8]) -> Error {
     }
 }
 
+/// As [`input_disk_refusal`], for one that is compressed with `codec` and then begins with `head`.
+pub(super) fn decoded_disk_refusal(input: &Input, codec: Codec, head: &[u8]) -> Error {
+    match of(head, &[]) {
+        Some(found) if matches!(found.remedy, Remedy::Convert("raw") | Remedy::Mount) => {
+            let name = found.name;
+            let sentence =
+                format!("this looks like {name} that is compressed with {codec}, and a raw disk is never guessed");
+            Error::unsupported(sentence).with_hint(SAY_RAW)
+        }
+        Some(_) => compressed_refusal(input, codec, head),
+        None if head.starts_with(SQUASHFS_MAGIC) || Header::looks_like_one(head) || Codec::detect(head).is_some() => {
+            compressed_refusal(input, codec, head)
+        }
+        None => {
+            let sentence = format!(
+                "the disk that is compressed with {codec} is in no known format, and a raw disk is never guessed"
+            );
+            Error::unsupported(sentence).with_hint(SAY_RAW)
+        }
+    }
+}
+
 /// Whether a file that begins with `head` is a compressed tar archive.
 pub(super) fn is_compressed_tar(input: &Input, head: &[u8]) -> bool {
     Codec::detect(head).is_some_and(|codec| holds_tar(input, codec))

@@ -100,4 +100,5 @@ pub use staged::{CommitFailed, StagedUnpack, Unverified, Verified};
 pub use unpack::{UnpackOptions, Unpacked};
 pub use verify::{MemberCounts, VerifyOptions, VerifyReport};
 pub(crate) use write::StagedFile;
-pub use write::{ConvertOptions, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_metadata, pack_to};
+pub use write::{ConvertOptions, PackOptions, Rootfs, RootfsFormat, Written};
+pub use write::{is_disk, open_disk, pack, pack_metadata, pack_to};

@@ -215,6 +215,93 @@ fn vhd_of_every_option_of_qemu_reads_like_qemu() {
 }
 
 #[test]
+fn vhdx_of_every_option_of_qemu_reads_like_qemu() {
+    if !have_qemu() {
+        return;
+    }
+    let place = Scratch::new();
+    let source = place.write("source", &content(9_000_448)).display().to_string();
+    let disk = place.at("disk.vhdx");
+    for options in [
+        "subformat=dynamic",
+        "subformat=dynamic,block_size=1M",
+        "subformat=dynamic,block_size=2M,log_size=1M",
+        "subformat=dynamic,block_size=16M,log_size=5M",
+        "subformat=dynamic,block_size=256M",
+        "subformat=dynamic,block_size=1M,block_state_zero=on",
+        "subformat=dynamic,block_size=1M,block_state_zero=off",
+        "subformat=fixed",
+        "subformat=fixed,block_size=1M,log_size=3M",
+        "subformat=fixed,block_size=1M,block_state_zero=off",
+    ] {
+        let _ = std::fs::remove_file(&disk);
+        // `off` shows what was in the file before for zeros, as QEMU says; none are written with `-S 0`.
+        let every =
+            if options.ends_with("dynamic,block_size=1M,block_state_zero=off") { &["-S", "0"][..] } else { &[] };
+        let path = disk.display().to_string();
+        let arguments = [&["convert", "-f", "raw", "-O", "vhdx", "-o", options], every, &[&source, &path]].concat();
+        qemu(&arguments);
+        let opened = open(&disk).unwrap();
+        assert_eq!(opened.format(), DiskFormat::Vhdx);
+        assert!(options.contains(opened.variant()), "{options}: {}", opened.variant());
+        reads_like_qemu(&place, &disk, "vhdx", options);
+    }
+}
+
+#[test]
+fn empty_vhdx_of_qemu_reads_as_zeros() {
+    if !have_qemu() {
+        return;
+    }
+    let place = Scratch::new();
+    let disk = place.at("disk.vhdx");
+    // 5 GiB in blocks of 1 MiB have an entry of bitmaps between their blocks.
+    for (options, size) in
+        [("block_size=1M", "512"), ("subformat=dynamic", "3M"), ("subformat=fixed", "3M"), ("block_size=1M", "5G")]
+    {
+        let _ = std::fs::remove_file(&disk);
+        qemu(&["create", "-q", "-f", "vhdx", "-o", options, &disk.display().to_string(), size]);
+        let opened = open(&disk).unwrap();
+        // QEMU marks the blocks of a fixed one as zeros.
+        assert_eq!(opened.allocated_bytes(&Monitor::none()).unwrap(), 0, "{options}");
+        if size != "5G" {
+            reads_like_qemu(&place, &disk, "vhdx", &format!("{options} {size}"));
+        }
+    }
+}
+
+#[test]
+fn vhdx_blocks_behind_an_entry_of_bitmaps_read_like_qemu() {
+    if !have_qemu() || std::process::Command::new("qemu-io").arg("--version").output().is_err() {
+        return;
+    }
+    let place = Scratch::new();
+    let disk = place.at("disk.vhdx");
+    // A group has 4096 blocks of 1 MiB.
+    qemu(&["create", "-q", "-f", "vhdx", "-o", "block_size=1M", &disk.display().to_string(), "9G"]);
+    let script = ["write -P 1 4095M 1M", "write -P 2 4096M 1M", "write -P 3 8191M 3M", "write -P 4 9215M 1M"];
+    let mut command = std::process::Command::new("qemu-io");
+    command.args(["-f", "vhdx"]);
+    for line in script {
+        command.args(["-c", line]);
+    }
+    let output = command.arg(&disk).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let opened = open(&disk).unwrap();
+    assert_eq!(opened.allocated_bytes(&Monitor::none()).unwrap(), 6 << 20);
+    for (mebibyte, value) in
+        [(0, 0), (4094, 0), (4095, 1), (4096, 2), (4097, 0), (8190, 0), (8191, 3), (8193, 3), (8194, 0), (9215, 4)]
+    {
+        let mut bytes = vec![9; 1 << 20];
+        opened.read_exact_at(&mut bytes, mebibyte << 20).unwrap();
+        assert!(bytes.iter().all(|&byte| byte == value), "{mebibyte} MiB");
+    }
+    to_qcow2(&opened, &place.at("again"), &Qcow2WriteOptions::new());
+    let [theirs, ours] = [&disk, &place.at("again")].map(|path| path.display().to_string());
+    qemu(&["compare", "-f", "vhdx", "-F", "qcow2", &theirs, &ours]);
+}
+
+#[test]
 fn ova_reads_as_the_disk_inside() {
     if !have_qemu() {
         return;

@@ -5,6 +5,8 @@
 #[cfg(feature = "cli")]
 mod command_line;
 mod conforming;
+#[cfg(feature = "remote")]
+mod deltas;
 mod faults;
 mod proxy;
 mod refused;

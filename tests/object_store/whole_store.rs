@@ -39,7 +39,7 @@ impl Place {
         pack(&Rootfs::open(self.at("root")).unwrap(), self.at(name), &options).unwrap().files
     }
 
-    fn store(&self, blobs: ObjectBlobs) -> Store {
+    pub(crate) fn store(&self, blobs: ObjectBlobs) -> Store {
         let scratch = Scratch::directory(self.at("scratch")).unwrap();
         StoreOptions::new().open_parts(Arc::new(blobs), Arc::new(SqliteCatalog::in_memory().unwrap()), scratch)
     }

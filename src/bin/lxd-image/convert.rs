@@ -104,6 +104,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     if let Some(format) = disk_format {
         options = options.disk_format(format);
     }
+    if let Some(compression) = arguments.disk.compression()? {
+        options = options.disk_compression(compression);
+    }
     if let Some(fingerprint) = &arguments.fingerprint {
         options = options.expect(fingerprint.parse::<Fingerprint>()?);
     }
@@ -146,7 +149,7 @@ fn lone_disk(
         let sentence = format!("the option `{option}` has no effect: a disk alone is converted, which is no image");
         return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
     }
-    let written = disk::convert(disk, input, out, format, session)?;
+    let written = disk::convert(disk, input, out, format, arguments.disk.compression()?, session)?;
     session.explain(|| format!("{} bytes for a disk of {}", written.bytes, written.virtual_size));
     Ok(())
 }

@@ -10,7 +10,12 @@ use clap::Command;
 const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "inspect",
-        &["inspect debian.tar.xz", "inspect meta.tar.xz rootfs.squashfs --format json", "inspect images:debian/12"],
+        &[
+            "inspect debian.tar.xz",
+            "inspect meta.tar.xz rootfs.squashfs --format json",
+            "inspect images:debian/12",
+            "inspect disk.vmdk",
+        ],
     ),
     ("fingerprint", &["fingerprint meta.tar.xz rootfs.squashfs"]),
     ("verify", &["verify debian.tar.xz --fingerprint 0123456789ab"]),
@@ -39,6 +44,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "convert debian.tar.xz debian --to split --rootfs-format squashfs",
             "convert vm.tar.xz vm2.tar --disk-format qcow2",
             "convert disk.vmdk disk.img --disk-format raw",
+            "convert disk.qcow2.xz disk.img --disk-format raw",
         ],
     ),
     ("diff", &["diff old.tar.xz new.tar.xz"]),

@@ -3,14 +3,18 @@
 //! The whole image is read and checked as `verify` does it, since counts and the list of `--entries` need every
 //! member. A finding that makes the image unusable is an error; what is only missing (no metadata, for example) is a
 //! warning, so that incomplete images can be looked at.
+//!
+//! A disk alone, which is no image, is shown as a disk: sizes and what its tables say. Partitions are not looked at.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use lxd_image::format::{Container, EntryKind, Image, ImageForm, VerifyOptions, VerifyReport};
-use lxd_image::{ErrorKind, Escaped, Result};
+use lxd_image::disk::{DiskFormat, DiskOptions};
+use lxd_image::format::{self, Container, EntryKind, Image, ImageForm, Input, VerifyOptions, VerifyReport};
+use lxd_image::{Error, ErrorKind, Escaped, Result};
 use serde_json::{Map, Value, json};
 
+use crate::disk;
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Records};
@@ -19,7 +23,8 @@ use crate::store::TypeArgument;
 /// Show what an image is and what it holds
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The image, or one file of a split image, or the name of an image of the store or a remote; `-` is standard input
+    /// The image, or one file of a split image, or the name of an image of the store or a remote; `-` is standard input.
+    /// Or a virtual machine's disk, which is no image
     image: PathBuf,
     /// The other file of a split image
     rootfs: Option<PathBuf>,
@@ -28,6 +33,9 @@ pub(crate) struct Arguments {
     /// List every member of the root file system
     #[arg(long)]
     entries: bool,
+    /// The file is a disk in this format: raw, qcow2, vmdk, ova, vhd or vhdx (default: recognised, and raw never is)
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["rootfs", "entries"])]
+    disk_input: Option<String>,
 }
 
 /// Reads the whole image and prints what it is, or with `--entries` one row per member.
@@ -35,6 +43,14 @@ pub(crate) struct Arguments {
 /// # Errors
 /// The first finding that makes the image unusable; damage of the archive itself.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let disk_input = arguments.disk_input.as_deref().map(str::parse).transpose()?;
+    if arguments.rootfs.is_none() && disk::is_lone_disk(&arguments.image, disk_input)? {
+        if arguments.entries {
+            let sentence = "the option `--entries` has no effect: this is a disk, whose partitions are not looked at";
+            return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
+        }
+        return Ok(output::show(Records::One(disk_facts(arguments, disk_input, session)?), &session.format)?);
+    }
     let image = session.open(&arguments.image, arguments.rootfs.as_deref(), arguments.which)?;
     let (monitor, shown) = session.monitor();
     let mut options = VerifyOptions::new().monitor(monitor);
@@ -68,6 +84,38 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         return Ok(output::show(Records::Many(COLUMNS, rows), &session.format)?);
     }
     Ok(output::show(Records::One(facts(&image, &verified)), &session.format)?)
+}
+
+/// A disk that is no image as one record.
+///
+/// # Errors
+/// Those of reading all of its tables.
+fn disk_facts(arguments: &Arguments, format: Option<DiskFormat>, session: &Session) -> Result<Map<String, Value>> {
+    let input = Input::open(&arguments.image)?;
+    let mut options = DiskOptions::new().limits(session.limits.clone());
+    if let Some(format) = format {
+        options = options.format(format);
+    }
+    let (monitor, shown) = session.monitor();
+    let disk = format::open_disk(&input, std::env::temp_dir(), &options, session.thread_count(), &monitor)?;
+    let allocated = disk.allocated_bytes(&monitor).map_err(|error| error.in_file(&arguments.image))?;
+    drop(shown);
+    let mut facts = Map::new();
+    facts.insert("type".into(), json!("disk"));
+    facts.insert("format".into(), json!(disk.format().name()));
+    if disk.disk_format() != disk.format() {
+        facts.insert("disk_format".into(), json!(disk.disk_format().name()));
+    }
+    if !disk.variant().is_empty() {
+        facts.insert("variant".into(), json!(disk.variant()));
+    }
+    facts.insert("size".into(), json!(input.len()));
+    facts.insert("virtual_size".into(), json!(disk.virtual_size()));
+    if let Some(cluster) = disk.cluster_size() {
+        facts.insert("cluster_size".into(), json!(cluster));
+    }
+    facts.insert("allocated_bytes".into(), json!(allocated));
+    Ok(facts)
 }
 
 /// The image as one record. The keys are stable: scripts read them from JSON.

@@ -151,6 +151,11 @@ impl Global {
 }
 
 impl Session {
+    /// How many threads a call takes that has no default of its own.
+    pub(crate) fn thread_count(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
     /// A monitor for one long call, and the guard of its progress display if there is one.
     ///
     /// Drop the guard before printing results: a bar and a table would overwrite each other on a terminal.

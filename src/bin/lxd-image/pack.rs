@@ -26,7 +26,7 @@ use crate::store::pair;
 /// Pack a root file system, or a virtual machine's disk, to an image
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A directory, or for a virtual machine a disk: qcow2, VMDK, OVA, VHD, or a raw one with --disk-input raw
+    /// A directory, or for a virtual machine a disk: qcow2, VMDK, OVA, VHD, VHDX, or a raw one with --disk-input raw
     rootfs: PathBuf,
     /// The image to write, or a directory to write it into; `-` is standard output
     out: PathBuf,

@@ -13,7 +13,7 @@ use super::disk_rewrite::{DiskRewriter, container_has_no_disk};
 use super::disk_source::DiskSource;
 use super::extension;
 use super::pack::{RootfsFormat, beside, refuse_squashfs_in_stream, root_target};
-use crate::disk::DiskOutput;
+use crate::disk::{ClusterCompression, DiskOutput};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::codec::Compression;
@@ -41,6 +41,7 @@ pub struct ConvertOptions {
     rootfs_format: Option<RootfsFormat>,
     compression: Option<Compression>,
     disk_format: DiskOutput,
+    disk_compression: Option<ClusterCompression>,
     /// The fingerprint that the source must have.
     expected: Option<Fingerprint>,
     threads: usize,
@@ -54,6 +55,7 @@ impl Default for ConvertOptions {
             rootfs_format: None,
             compression: None,
             disk_format: DiskOutput::Keep,
+            disk_compression: None,
             expected: None,
             threads: default_threads(),
             monitor: Monitor::none(),
@@ -90,12 +92,18 @@ impl ConvertOptions {
         self
     }
 
-    /// Whether the disk of a virtual machine is rewritten: as qcow2 version 3 with clusters
-    /// compressed by zlib, whatever it was. A raw disk is refused, since LXD and Incus import qcow2
+    /// Whether the disk of a virtual machine is rewritten: as qcow2 version 3, whatever it was. A raw disk is refused, since LXD and Incus import qcow2
     /// only. The disk is kept in temporary files meanwhile.
     #[must_use]
     pub fn disk_format(mut self, format: DiskOutput) -> Self {
         self.disk_format = format;
+        self
+    }
+
+    /// How the clusters of a rewritten disk are compressed (default: zlib). Refused where the disk is kept.
+    #[must_use]
+    pub fn disk_compression(mut self, compression: ClusterCompression) -> Self {
+        self.disk_compression = Some(compression);
         self
     }
 
@@ -168,6 +176,10 @@ impl Image {
     /// Refuses disk formats that no image has, and a choice for an image that has no disk, as far as its files tell.
     fn check_disk_format(&self, options: &ConvertOptions) -> Result<()> {
         match options.disk_format {
+            DiskOutput::Keep if options.disk_compression.is_some() => {
+                Err(Error::invalid("the option `disk_compression` has no effect: the disk is kept as it is")
+                    .with_hint("ask for the disk format qcow2 as well"))
+            }
             DiskOutput::Keep => Ok(()),
             DiskOutput::Raw => {
                 Err(Error::invalid("an image with a raw disk can't be written: LXD and Incus import qcow2 only")
@@ -207,6 +219,7 @@ impl Image {
         } else {
             let source = DiskSource {
                 format: None,
+                compression: options.disk_compression,
                 directory,
                 threads: options.threads,
                 limits: &self.limits,

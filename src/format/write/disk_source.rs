@@ -1,10 +1,10 @@
-//! Makes the qcow2 disk of an image out of whatever disk is given.
+//! Makes the qcow2 disk of an image out of whatever disk is given, and opens disks that are compressed as a whole.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 
-use crate::disk::{self, DiskFormat, DiskImage, DiskOptions, Qcow2WriteOptions};
+use crate::disk::{self, ClusterCompression, DiskFormat, DiskImage, DiskOptions, Qcow2WriteOptions};
 use crate::error::{Error, Result};
 use crate::format::cancellable::CancelReader;
 use crate::format::codec::{self, Codec};
@@ -15,10 +15,78 @@ use crate::io::{Blob, ReadAt};
 use crate::limits::Limits;
 use crate::progress::{Monitor, Phase};
 
+/// Opens a disk, also one that is compressed as a whole (`disk.qcow2.xz`, `disk.img.gz`).
+///
+/// A compressed one is decoded to a file without a name in the directory `temporary`, with holes for zeros and under the
+/// limit `spool`. Its format is recognised, or that of the options; a raw disk is never guessed. Where the options say
+/// raw, the name of a compressed file has to say its codec as well: the bytes of a raw disk may begin like any other.
+/// `threads` bounds the threads that decode at once.
+///
+/// ```no_run
+/// use lxd_image::disk::{DiskOptions, RawWriteOptions};
+/// use lxd_image::format::{self, Input};
+/// use lxd_image::Monitor;
+///
+/// let input = Input::open("disk.qcow2.xz")?;
+/// let disk = format::open_disk(&input, std::env::temp_dir(), &DiskOptions::new(), 2, &Monitor::none())?;
+/// disk.write_raw(&std::fs::File::create_new("disk.img")?, &RawWriteOptions::new(), &Monitor::none())?;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`DiskImage::open`]; `InvalidInput` for a stream; `LimitExceeded`; `FeatureDisabled` for a codec that is
+/// compiled out; `Cancelled`; `StorageFull`; `Io`.
+pub fn open_disk(
+    input: &Input,
+    temporary: impl AsRef<Path>,
+    options: &DiskOptions,
+    threads: usize,
+    monitor: &Monitor,
+) -> Result<DiskImage> {
+    let source = DiskSource {
+        format: options.format,
+        compression: None,
+        directory: temporary.as_ref(),
+        threads: threads.max(1),
+        limits: &options.limits,
+        monitor,
+    };
+    let opened = || {
+        let head = input.peek(|reader| read_up_to(reader, foreign::HEAD_BYTES))?;
+        DiskImage::open(source.blob(input, &head)?, options)
+    };
+    opened().map_err(|error| input.name_error(error))
+}
+
+/// Whether a file is recognised as a disk, also inside of a compressed file. A tar archive is an image, or an OVA if its
+/// user says so.
+///
+/// # Errors
+/// `Io`.
+pub fn is_disk(input: &Input) -> Result<bool> {
+    let Some(blob) = input.as_blob() else { return Ok(false) };
+    let found = match DiskFormat::detect(blob)? {
+        Some(found) => Some(found),
+        None => {
+            let head = input.peek(|reader| read_up_to(reader, Codec::PREFIX))?;
+            let Some(codec) = Codec::detect(&head) else { return Ok(false) };
+            let decoded = input.peek(|reader| {
+                let mut decoder = codec::decoder(codec, reader, &Limits::default(), 1, input.cancel())?;
+                read_up_to(&mut decoder, foreign::HEAD_BYTES)
+            });
+            // What can't be decoded is no disk, and whoever opens it as an image says what is wrong.
+            decoded.ok().map(|head| DiskFormat::detect(&Blob::from(head))).transpose()?.flatten()
+        }
+    };
+    Ok(found.is_some_and(|found| found != DiskFormat::Ova))
+}
+
 /// How a disk becomes the one of an image.
 pub(super) struct DiskSource<'a> {
     /// The format that the caller says it has.
     pub(super) format: Option<DiskFormat>,
+    /// How clusters are compressed: then a qcow2 disk is written anew, too.
+    pub(super) compression: Option<ClusterCompression>,
     /// Where temporary files go.
     pub(super) directory: &'a Path,
     pub(super) threads: usize,
@@ -27,33 +95,20 @@ pub(super) struct DiskSource<'a> {
 }
 
 impl DiskSource<'_> {
-    /// The disk as a qcow2 file: itself, when it is one; otherwise a temporary file without a name.
+    /// The disk as a qcow2 file: itself, when it is one and no compression was asked for; otherwise a temporary file without
+    /// a name.
     ///
     /// # Errors
     /// `Unsupported` for what is no disk of a known format, and a raw disk that the caller did not call so; those of
     /// reading and converting it.
     pub(super) fn qcow2(&self, input: &Input) -> Result<Option<Input>> {
         let head = input.peek(|reader| read_up_to(reader, foreign::HEAD_BYTES))?;
-        if head.starts_with(qcow2::MAGIC) && matches!(self.format, None | Some(DiskFormat::Qcow2)) {
+        let keeps = self.compression.is_none();
+        if keeps && head.starts_with(qcow2::MAGIC) && matches!(self.format, None | Some(DiskFormat::Qcow2)) {
             return Ok(None);
         }
-        let Some(stored) = input.as_blob() else {
-            return Err(Error::invalid("a disk can't be packed from a stream"));
-        };
-        let blob = match self.codec(input, &head) {
-            Some(_) if foreign::is_compressed_tar(input, &head) && self.format != Some(DiskFormat::Ova) => {
-                return Err(foreign::input_disk_refusal(input, &head));
-            }
-            Some(codec) => self.decompress(input, codec)?,
-            None => stored.clone(),
-        };
-        let recognised = DiskFormat::detect(&blob)?;
-        // Every tar archive looks like an appliance at its beginning: one without a descriptor is named for what it is.
-        let is_plain_tar = recognised == Some(DiskFormat::Ova) && !disk::is_appliance(&blob);
-        if self.format.is_none() && (recognised.is_none() || is_plain_tar) {
-            return Err(foreign::input_disk_refusal(input, &head));
-        }
-        if recognised == Some(DiskFormat::Qcow2) && self.format != Some(DiskFormat::Raw) {
+        let blob = self.blob(input, &head)?;
+        if keeps && self.format != Some(DiskFormat::Raw) && DiskFormat::detect(&blob)? == Some(DiskFormat::Qcow2) {
             return Ok(Some(Input::blob(blob)));
         }
         let options = DiskOptions::new().limits(self.limits.clone());
@@ -65,10 +120,42 @@ impl DiskSource<'_> {
         self.convert(&disk).map(|blob| Some(Input::blob(blob)))
     }
 
+    /// The bytes of the disk, decoded if it is compressed as a whole. `head` are the first ones of the input.
+    ///
+    /// # Errors
+    /// `Unsupported` for what is no disk of a known format, unless its format was said; those of decoding.
+    fn blob(&self, input: &Input, head: &[u8]) -> Result<Blob> {
+        let Some(stored) = input.as_blob() else {
+            return Err(Error::invalid("a disk can't be read from a stream").with_hint("save it to a file"));
+        };
+        let codec = self.codec(input, head);
+        let blob = match codec {
+            Some(_) if foreign::is_compressed_tar(input, head) && self.format != Some(DiskFormat::Ova) => {
+                return Err(foreign::input_disk_refusal(input, head));
+            }
+            Some(codec) => self.decompress(input, codec)?,
+            None => stored.clone(),
+        };
+        if self.format.is_none() {
+            let recognised = DiskFormat::detect(&blob)?;
+            // Every tar archive looks like an appliance at its beginning: one without a descriptor is named for what it is.
+            let is_plain_tar = recognised == Some(DiskFormat::Ova) && !disk::is_appliance(&blob);
+            match codec {
+                _ if recognised.is_some() && !is_plain_tar => {}
+                None => return Err(foreign::input_disk_refusal(input, head)),
+                Some(codec) => {
+                    let head = read_up_to(&mut Input::blob(blob).reader(self.monitor.cancel())?, foreign::HEAD_BYTES)?;
+                    return Err(foreign::decoded_disk_refusal(input, codec, &head));
+                }
+            }
+        }
+        Ok(blob)
+    }
+
     /// Writes a disk as qcow2 to a temporary file.
     pub(super) fn convert(&self, disk: &DiskImage) -> Result<Blob> {
         let file = self.temporary()?;
-        let options = Qcow2WriteOptions::new().threads(self.threads);
+        let options = Qcow2WriteOptions::new().threads(self.threads).compression(self.compression.unwrap_or_default());
         disk.write_qcow2(&file, &options, self.monitor).map_err(|error| error.on_disk_of(self.directory))?;
         Blob::file(file).map_err(|error| Error::io("the converted disk can't be read", error))
     }

@@ -22,6 +22,7 @@ pub use archive::Written;
 pub(in crate::format) use archive::{DEFAULT_CODEC, ImageWriter};
 pub use convert::ConvertOptions;
 pub(super) use disk_rewrite::container_has_no_disk;
+pub use disk_source::{is_disk, open_disk};
 #[cfg(feature = "oci")]
 pub(in crate::format) use pack::root_target;
 pub use pack::{PackOptions, Rootfs, RootfsFormat, pack, pack_metadata, pack_to};

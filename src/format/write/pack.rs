@@ -13,7 +13,7 @@ use super::archive::{DEFAULT_CODEC, ImageWriter, RootTarget, Written, time_of};
 use super::disk_source::DiskSource;
 use super::extension;
 use super::tree::TreeReader;
-use crate::disk::DiskFormat;
+use crate::disk::{ClusterCompression, DiskFormat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
 use crate::format::codec::{Codec, Compression};
@@ -108,6 +108,8 @@ pub struct PackOptions {
     pub(super) owner: Option<(u32, u32)>,
     /// The format of the disk that is packed.
     pub(super) disk_input: Option<DiskFormat>,
+    /// How the clusters of the disk are compressed.
+    pub(super) disk_compression: Option<ClusterCompression>,
     threads: usize,
     limits: Limits,
     monitor: Monitor,
@@ -131,6 +133,7 @@ impl PackOptions {
             ids: IdMap::identity(),
             owner: None,
             disk_input: None,
+            disk_compression: None,
             threads: default_threads(),
             limits: Limits::default(),
             monitor: Monitor::none(),
@@ -248,6 +251,17 @@ impl PackOptions {
         self
     }
 
+    /// How the clusters of the disk are compressed: then a qcow2 disk is written anew, too. Without it, a qcow2 disk goes into
+    /// the image as it is, and every other one becomes qcow2 with [the usual compression](ClusterCompression::default).
+    ///
+    /// [`ClusterCompression::None`] leaves the work to the compression of the image, which makes a smaller file, and a disk
+    /// that is faster to unpack.
+    #[must_use]
+    pub fn disk_compression(mut self, compression: ClusterCompression) -> Self {
+        self.disk_compression = Some(compression);
+        self
+    }
+
     /// How many threads compress, at most. The bytes don't depend on it.
     ///
     /// The default is one per core.
@@ -297,6 +311,9 @@ impl PackOptions {
         let refuse = |option: &str, why: &str| Err(Error::invalid(format!("the option {option} has no effect: {why}")));
         if self.disk_input.is_some() && !matches!(rootfs, Some(Rootfs::Disk(_))) {
             return refuse("`disk_input`", "no disk is packed");
+        }
+        if self.disk_compression.is_some() && !matches!(rootfs, Some(Rootfs::Disk(_))) {
+            return refuse("`disk_compression`", "no disk is packed");
         }
         match rootfs {
             None if squashfs => refuse("`rootfs_format`", "the metadata alone is packed"),
@@ -436,6 +453,7 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, directory: &Path, options: &P
         Rootfs::Disk(input) => {
             let source = DiskSource {
                 format: options.disk_input,
+                compression: options.disk_compression,
                 directory,
                 threads: options.threads,
                 limits: &options.limits,

@@ -34,6 +34,9 @@ impl PackOptions {
         if let Some(format) = self.disk_input {
             record.insert("diskInput".into(), json!(format.name()));
         }
+        if let Some(compression) = self.disk_compression {
+            record.insert("diskCompression".into(), json!(compression.to_string()));
+        }
         Value::Object(record)
     }
 
@@ -55,6 +58,7 @@ impl PackOptions {
             "templates",
             "configJson",
             "diskInput",
+            "diskCompression",
         ];
         let record = record.as_object().ok_or_else(|| Error::malformed("the recorded options are not a map"))?;
         if let Some(unknown) = record.keys().find(|key| !KNOWN.contains(&key.as_str())) {
@@ -79,6 +83,9 @@ impl PackOptions {
         if record.contains_key("diskInput") {
             options = options.disk_input(text("diskInput")?.parse()?);
         }
+        if record.contains_key("diskCompression") {
+            options = options.disk_compression(text("diskCompression")?.parse()?);
+        }
         options = match record.get("newestMtime") {
             None | Some(Value::Null) => options,
             Some(seconds) => options.newest_mtime(Some(seconds.as_i64().ok_or_else(|| wrong("newestMtime"))?)),
@@ -101,22 +108,26 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
-    use crate::disk::DiskFormat;
+    use crate::disk::{ClusterCompression, DiskFormat};
     use crate::metadata::Metadata;
 
     #[test]
-    fn config_and_disk_format_are_among_what_is_recorded() {
+    fn config_and_disk_are_among_what_is_recorded() {
         let options = PackOptions::new(Metadata::new("x86_64", 1).unwrap());
         let options = options.config_json(b"{}".to_vec()).disk_input(DiskFormat::Raw);
+        let options = options.disk_compression(ClusterCompression::Zstd(9));
         let record = options.recorded(None);
         let (again, _) = PackOptions::from_recorded(&record, &Limits::default()).unwrap();
         assert_eq!(again.recorded(None), record);
         assert_eq!((&record["configJson"], &record["diskInput"]), (&json!("{}"), &json!("raw")));
+        assert_eq!(record["diskCompression"], "zstd:9");
     }
 
     #[test]
     fn options_that_are_not_given_are_not_recorded() {
         let record = PackOptions::new(Metadata::new("x86_64", 1).unwrap()).recorded(None);
-        assert!(record.get("configJson").is_none() && record.get("diskInput").is_none());
+        for key in ["configJson", "diskInput", "diskCompression"] {
+            assert!(record.get(key).is_none(), "{key}");
+        }
     }
 }

@@ -3,8 +3,10 @@
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;
 
+use lxd_image::format::Codec;
+
 use super::{Ran, run};
-use crate::format::forge::{Disk, archive, file, image, metadata};
+use crate::format::forge::{Disk, archive, compressed, file, image, metadata};
 use crate::format::{Place, is_root, peers};
 
 const SIZE: u64 = 24 << 20;
@@ -56,6 +58,8 @@ fn every_disk_format_is_packed_and_unpacks_as_the_same_raw_disk() {
         ("vmdk", "subformat=streamOptimized", Some("vmdk")),
         ("vpc", "subformat=dynamic,force_size=on", None),
         ("vpc", "subformat=fixed,force_size=on", Some("vhd")),
+        ("vhdx", "subformat=dynamic", None),
+        ("vhdx", "subformat=fixed,block_size=1M", Some("vhdx")),
     ] {
         let options = if options.is_empty() { vec![] } else { vec!["-o", options] };
         qemu(&place, &[&["convert", "-f", "raw", "-O", format][..], &options, &["disk.img", "made"]].concat());
@@ -120,6 +124,87 @@ fn a_compressed_disk_is_packed() {
 }
 
 #[test]
+fn a_compressed_raw_disk_is_packed_only_if_it_is_called_one() {
+    let place = Place::new();
+    let bytes = raw(&place);
+    let mut bootable = bytes.clone();
+    bootable[510..512].copy_from_slice(b"\x55\xaa");
+    for (name, disk, told) in
+        [("a.img.gz", &bytes, "in no known format"), ("b.img.gz", &bootable, "looks like a raw disk")]
+    {
+        place.write(name, compressed(Codec::Gzip, disk));
+        let ran = pack(&place, name, "vm.tar", &[]);
+        ran.failed(1, "error[Unsupported]: ");
+        assert!([told, "gzip", "--disk-input raw"].iter().all(|part| ran.err.contains(part)), "{}", ran.err);
+        assert!(!place.at("vm.tar").exists());
+        pack(&place, name, "vm.tar", &["--disk-input", "raw"]).good();
+        run(&place, &["unpack", "vm.tar", "vm"]).good();
+        assert!(std::fs::read(place.at("vm/rootfs.img")).unwrap() == *disk, "{name}");
+        std::fs::remove_dir_all(place.at("vm")).unwrap();
+        std::fs::remove_file(place.at("vm.tar")).unwrap();
+    }
+}
+
+#[test]
+fn clusters_are_compressed_as_asked() {
+    if !peers::have("qemu-img") {
+        return;
+    }
+    let place = Place::new();
+    raw(&place);
+    qemu(&place, &["convert", "-f", "raw", "-O", "qcow2", "disk.img", "disk.qcow2"]);
+    let compression = |disk: &str| {
+        let told = Command::new("qemu-img").args(["info", "--output", "json", disk]).current_dir(place.at("")).output();
+        let told: serde_json::Value = serde_json::from_slice(&told.unwrap().stdout).unwrap();
+        qemu(&place, &["check", "-q", "-f", "qcow2", disk]);
+        qemu(&place, &["compare", "-q", "-f", "qcow2", "-F", "raw", disk, "disk.img"]);
+        told["format-specific"]["data"]["compression-type"].as_str().unwrap().to_owned()
+    };
+    for (asked, found) in [("zlib:1", "zlib"), ("zstd", "zstd"), ("zstd:9", "zstd"), ("none", "zlib")] {
+        let with = ["--disk-compression", asked];
+        run(&place, &[&["convert", "disk.qcow2", "a.qcow2", "--disk-format", "qcow2"], &with[..]].concat()).good();
+        assert_eq!(compression("a.qcow2"), found, "a disk alone, {asked}");
+        pack(&place, "disk.qcow2", "vm", &[&["--split"], &with[..]].concat()).good();
+        assert_eq!(compression("vm.root"), found, "a packed disk, {asked}");
+        let image = ["convert", "vm", "vm.root", "b", "--to", "split", "--disk-format", "qcow2"];
+        run(&place, &[&image[..], &with].concat()).good();
+        assert_eq!(compression("b.root"), found, "the disk of an image, {asked}");
+        for name in ["a.qcow2", "vm", "vm.root", "b", "b.root"] {
+            std::fs::remove_file(place.at(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn compression_of_clusters_without_a_qcow2_disk_is_refused() {
+    let place = Place::new();
+    raw(&place);
+    place.directory("tree");
+    place.write("vm.tar", archive(&[metadata(), file("rootfs.img", Disk::default().bytes())]));
+    for bad in [
+        &["pack", "tree", "out", "--architecture", "amd64", "--disk-compression", "zstd"][..],
+        &["pack", "disk.img", "out", "--architecture", "amd64", "--disk-input", "raw", "--disk-compression", "lz4"],
+        &["convert", "disk.img", "out", "--disk-input", "raw", "--disk-format", "raw", "--disk-compression", "zstd"],
+        &["convert", "vm.tar", "out", "--disk-compression", "zstd"],
+        &["convert", "vm.tar", "out", "--disk-format", "keep", "--disk-compression", "zstd"],
+    ] {
+        run(&place, bad).failed(1, "error[InvalidInput]: ");
+        assert!(!place.at("out").exists(), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_compressed_disk_of_another_program_is_named() {
+    let place = Place::new();
+    let mut vdi = vec![0; 4096];
+    vdi[64..68].copy_from_slice(b"\x7f\x10\xda\xbe");
+    place.write("disk.vdi.gz", compressed(Codec::Gzip, &vdi));
+    let ran = pack(&place, "disk.vdi.gz", "vm.tar", &[]);
+    ran.failed(1, "error[Unsupported]: ");
+    assert!(ran.err.contains("VDI") && ran.err.contains("qemu-img convert -f vdi"), "{}", ran.err);
+}
+
+#[test]
 fn a_published_disk_keeps_its_holes_through_the_store() {
     let place = Place::new();
     let bytes = raw(&place);
@@ -153,6 +238,17 @@ fn a_disk_alone_is_converted_between_formats() {
     qemu(&place, &["compare", "-q", "-f", "raw", "-F", "raw", "b.img", "disk.img"]);
     is_sparse(&place, "b.img");
     run(&place, &["convert", "a.vmdk", "b.img", "--disk-format", "raw"]).failed(5, "error[AlreadyExists]: ");
+    // Compressed as a whole.
+    for (disk, input) in
+        [("a.qcow2", &[][..]), ("disk.img", &["--disk-input", "raw"]), ("a.vmdk", &["--disk-input", "vmdk"])]
+    {
+        let name = format!("{disk}.gz");
+        place.write(&name, compressed(Codec::Gzip, &std::fs::read(place.at(disk)).unwrap()));
+        run(&place, &[&["convert", &name, "c.img", "--disk-format", "raw"], input].concat()).good();
+        qemu(&place, &["compare", "-q", "-f", "raw", "-F", "raw", "c.img", "disk.img"]);
+        is_sparse(&place, "c.img");
+        std::fs::remove_file(place.at("c.img")).unwrap();
+    }
     for bad in [&["--disk-format", "keep"][..], &["--disk-format", "vdi"], &["--disk-format", "raw", "--to", "split"]] {
         run(&place, &[&["convert", "a.vmdk", "c"][..], bad].concat()).failed(1, "error[InvalidInput]: ");
         assert!(!place.at("c").exists());
@@ -192,6 +288,36 @@ fn what_a_disk_is_and_takes_is_shown() {
     assert_eq!((&disk["virtual_size"], &disk["cluster_size"]), (&SIZE.into(), &(128 << 10).into()));
     // 300,000 bytes are in three clusters, 5,000 in one.
     assert_eq!(disk["allocated_bytes"], 4 * (128 << 10));
+}
+
+#[test]
+fn a_disk_alone_is_shown_as_a_disk() {
+    if !peers::have("qemu-img") {
+        return;
+    }
+    let place = Place::new();
+    raw(&place);
+    for (format, options, name, variant, cluster) in [
+        ("qcow2", "cluster_size=128k,compression_type=zstd", "qcow2", "version 3, zstd", 128 << 10),
+        ("vmdk", "subformat=streamOptimized", "vmdk", "streamOptimized", 64 << 10),
+        ("vpc", "subformat=dynamic,force_size=on", "vhd", "dynamic", 2 << 20),
+        ("vhdx", "subformat=dynamic,block_size=1M", "vhdx", "dynamic", 1 << 20),
+    ] {
+        qemu(&place, &["convert", "-f", "raw", "-O", format, "-o", options, "disk.img", "disk"]);
+        let shown = run(&place, &["inspect", "disk", "--format", "json"]).good();
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!((&shown["type"], &shown["format"]), (&"disk".into(), &name.into()));
+        assert_eq!((&shown["variant"], &shown["virtual_size"]), (&variant.into(), &SIZE.into()));
+        assert_eq!(shown["cluster_size"], cluster, "{name}");
+        let allocated = shown["allocated_bytes"].as_u64().unwrap();
+        assert!((305_000..8 << 20).contains(&allocated), "{name}: {allocated}");
+        std::fs::remove_file(place.at("disk")).unwrap();
+    }
+    let shown = run(&place, &["inspect", "disk.img", "--format", "json", "--disk-input", "raw"]).good();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap()["virtual_size"], SIZE);
+    run(&place, &["inspect", "disk.img"]).failed(1, "error[");
+    qemu(&place, &["convert", "-f", "raw", "-O", "qcow2", "disk.img", "disk"]);
+    run(&place, &["inspect", "disk", "--entries"]).failed(1, "error[InvalidInput]: ");
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn a_disk_of_another_format_is_named_with_what_helps() {
         let error = pack(&Rootfs::open(place.at("my disk")).unwrap(), place.at("out"), &options).unwrap_err();
         match (at, format) {
             // Recognised, read, and found to be only the magic number.
-            (0, "vmdk" | "vpc") => assert_eq!(error.kind(), ErrorKind::Malformed, "{name}: {error}"),
+            (0, "vmdk" | "vpc" | "vhdx") => assert_eq!(error.kind(), ErrorKind::Malformed, "{name}: {error}"),
             (_, "raw") => {
                 assert_eq!(error.kind(), ErrorKind::Unsupported);
                 assert!(

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use lxd_image::disk::{DiskFormat, DiskOutput};
 use lxd_image::format::{
     Codec, Compression, ConvertOptions, Image, ImageForm, ImageSource, ImageType, PackOptions, Rootfs, RootfsFormat,
     UnpackOptions, VerifyOptions, differences, pack,
@@ -131,6 +132,45 @@ fn a_real_lxd_imports_every_form_that_we_pack_and_starts_a_container_of_it() {
             .rootfs_format(RootfsFormat::SquashFs)
             .compression(Compression::new(codec));
         runs_in_lxd(&lxd, &format!("squashfs-{codec}"), &options);
+    }
+}
+
+#[test]
+fn a_disk_that_we_write_comes_back_unchanged_from_a_real_lxd() {
+    let Some(lxd) = Lxd::start() else { return };
+    let work = lxd.work();
+    let mut disk = vec![0; 24 << 20];
+    for (at, byte) in disk.iter_mut().enumerate().skip(1 << 20).take(3_000_000) {
+        *byte = u8::try_from((at * at / 7) % 251).unwrap();
+    }
+    fs::write(work.join("disk.img"), &disk).unwrap();
+    for (form, name) in [(ImageForm::Unified, "unified"), (ImageForm::Split, "split")] {
+        let options = PackOptions::new(Metadata::new("amd64", 1_700_000_000).unwrap())
+            .form(form)
+            .disk_input(DiskFormat::Raw)
+            .compression(if form == ImageForm::Split {
+                Compression::new(Codec::Xz)
+            } else {
+                Compression::new(Codec::Zstd)
+            });
+        let written = pack(&Rootfs::open(work.join("disk.img")).unwrap(), work.join(name), &options).unwrap();
+        let files: Vec<_> = written.files.iter().map(|file| file.to_str().unwrap()).collect();
+        lxd.lxc(&[&["image", "import"], &files[..], &["--alias", name]].concat());
+        assert_eq!(lxd.fingerprint(name), written.fingerprint.to_string());
+        let listed = lxd.lxc(&["image", "list", name, "--format", "csv", "-c", "t"]);
+        assert_eq!(listed, "VIRTUAL-MACHINE");
+
+        let out = work.join(format!("{name}-out"));
+        fs::create_dir(&out).unwrap();
+        lxd.lxc(&["image", "export", name, &format!("{}/", out.display())]);
+        let mut exported: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).collect();
+        exported.sort();
+        assert_eq!(exported.len(), files.len(), "{exported:?}");
+        let source = ImageSource::open(&exported[0], exported.get(1).map(std::path::PathBuf::as_path)).unwrap();
+        let image = Image::open(source).unwrap();
+        let tree = work.join(format!("{name}-tree"));
+        image.unpack_verified(&tree, &written.fingerprint, &UnpackOptions::new().disk_format(DiskOutput::Raw)).unwrap();
+        assert!(fs::read(tree.join("rootfs.img")).unwrap() == disk, "{name}");
     }
 }
 

@@ -108,6 +108,8 @@ pub(crate) fn try_run(command: &mut Command) -> Output {
 pub(crate) struct Lxd {
     dir: TempDir,
     work: TempDir,
+    /// The certificate of the web servers that it trusts, in place of those of the machine.
+    certificate: Option<PathBuf>,
 }
 
 impl Lxd {
@@ -121,7 +123,7 @@ impl Lxd {
         if !available(&["lxd", "lxc", "tar", "busybox"]) {
             return None;
         }
-        let lxd = Self { dir: TempDir::new(), work: TempDir::new() };
+        let lxd = Self { dir: TempDir::new(), work: TempDir::new(), certificate: certificate.map(Path::to_path_buf) };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/lxd-up.sh");
         let mut command = Command::new("bash");
         command.arg(script).arg(lxd.dir.path());
@@ -146,6 +148,9 @@ impl Lxd {
     pub(crate) fn client(&self, args: &[&str]) -> Command {
         let mut command = Command::new("lxc");
         command.args(args).env("LXD_DIR", self.dir.path()).env("LXD_CONF", self.work.join("client"));
+        if let Some(certificate) = &self.certificate {
+            command.env("SSL_CERT_FILE", certificate);
+        }
         command.current_dir(self.work.path());
         command
     }

@@ -15,6 +15,15 @@ use super::mirroring::serve;
 use super::{assert_clean, stored, tree, verify};
 use crate::store::{Scratch, split_stream};
 
+/// The metadata of a version, each of a day of its own.
+pub(super) fn metadata(number: i64) -> Metadata {
+    let mut metadata = Metadata::new("x86_64", 1_700_000_000 + number * 86_400).unwrap();
+    for (key, value) in [("os", "Box"), ("release", "1"), ("variant", "default"), ("architecture", "amd64")] {
+        metadata.properties_mut().set(key, value).unwrap();
+    }
+    metadata
+}
+
 /// Writes the metadata and the SquashFS of a version to `v{number}.tar.xz` and `v{number}.tar.xz.root`.
 fn packed(scratch: &Scratch, number: i64) -> ImageSource {
     let root = scratch.join("root.d");
@@ -29,11 +38,7 @@ fn packed(scratch: &Scratch, number: i64) -> ImageSource {
     // Each version has a place of its own that only it changed, so that no two deltas are the same.
     content[number as usize * 1000..][..10].fill(number as u8);
     fs::write(root.join("content"), content).unwrap();
-    let mut metadata = Metadata::new("x86_64", 1_700_000_000 + number * 86_400).unwrap();
-    for (key, value) in [("os", "Box"), ("release", "1"), ("variant", "default"), ("architecture", "amd64")] {
-        metadata.properties_mut().set(key, value).unwrap();
-    }
-    let options = PackOptions::new(metadata)
+    let options = PackOptions::new(metadata(number))
         .compression("xz".parse().unwrap())
         .form(ImageForm::Split)
         .rootfs_format(RootfsFormat::SquashFs);
@@ -42,7 +47,7 @@ fn packed(scratch: &Scratch, number: i64) -> ImageSource {
     ImageSource::open(out, Some(&scratch.join(&format!("v{number}.tar.xz.root")))).unwrap()
 }
 
-fn add(scratch: &Scratch, tree: &Tree, number: i64, deltas: usize) -> Added {
+pub(super) fn add(scratch: &Scratch, tree: &Tree, number: i64, deltas: usize) -> Added {
     tree.lock().unwrap().add(packed(scratch, number), &AddOptions::new().delta_from(deltas)).unwrap()
 }
 

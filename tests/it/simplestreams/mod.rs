@@ -4,6 +4,7 @@
 mod cli;
 mod deltas;
 mod killing;
+mod lxd;
 pub(crate) mod mirroring;
 pub(crate) mod peers;
 mod trees;
