@@ -1584,6 +1584,9 @@ typedef struct lxi_server_options {
 // Something between here and the data failed in a way that another try may mend.
 #define LXI_TRANSIENT 17
 
+// A signature is not valid, a list is not signed by a key of its remote, or the policy does not admit the image.
+#define LXI_UNTRUSTED 18
+
 // A defect of this library: it panicked, and the message has the panic's text. Handles that were given to the call as
 // non-const pointers can only be freed afterwards. Please report it.
 #define LXI_PANIC 100

@@ -330,7 +330,8 @@ pub unsafe extern "C" fn lxi_remote_upload(
         for (key, value) in args::pairs(given.properties, given.properties_len, "properties")? {
             options = options.property(key, value)?;
         }
-        let image = handle::get(store)?.open_image(&args::fingerprint(fingerprint)?)?;
-        server.upload(&image, &options)
+        let (store, fingerprint) = (handle::get(store)?, args::fingerprint(fingerprint)?);
+        let options = options.statements(store.statements(&fingerprint)?);
+        server.upload(&store.open_image(&fingerprint)?, &options)
     })
 }
