@@ -110,7 +110,7 @@ fn based_on(request: &Request, image: &StoredImage) -> Result<Option<ETag>> {
 }
 
 /// Publishes an event about this image.
-fn told(handler: &Handler, request: &Request, action: &str, image: &StoredImage) {
+pub(super) fn told(handler: &Handler, request: &Request, action: &str, image: &StoredImage) {
     let location = operation_result::location(image);
     handler.operations.lifecycle(action, &location, &Value::Null, &request.client);
 }

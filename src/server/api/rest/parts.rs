@@ -20,7 +20,7 @@ use serde_json::json;
 use super::body::{self, Upload};
 use super::import::in_background;
 use super::upload_headers::UploadSpec;
-use super::{operation_result, upload};
+use super::{operation_result, statements, upload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::progress::Monitor;
@@ -65,7 +65,7 @@ impl PartRange {
 ///
 /// # Errors
 /// `InvalidInput` for a name that is not a digest; `Untrusted` for a client without a certificate.
-fn id(client: &Client, name: &str) -> Result<Fingerprint> {
+pub(super) fn id(client: &Client, name: &str) -> Result<Fingerprint> {
     let Client::Trusted(certificate) = client else {
         return Err(Error::new(ErrorKind::Untrusted, "only trusted clients upload in parts"));
     };
@@ -138,10 +138,23 @@ pub(super) fn import(handler: &Handler, request: &Request, name: &str, two: bool
         let (bytes, length) = handler.store.open_parts(&id)?.ok_or_else(missing)?;
         let (limits, store) = (&handler.options.limits, &handler.store);
         let permit = handler.quotas.begin_import_of_parts(request, &id, length, limits, store)?;
-        let options = spec.options()?;
-        Ok((id, spec, bytes, length, permit, options, handler.operations.begin(Class::Task, "Uploading image", &[])?))
+        let mut options = spec.options()?;
+        let sent = statements::sent_ahead(handler, request)?;
+        if let Some(sent) = &sent {
+            options = options.evidence(sent.evidence.clone());
+        }
+        Ok((
+            id,
+            spec,
+            sent,
+            bytes,
+            length,
+            permit,
+            options,
+            handler.operations.begin(Class::Task, "Uploading image", &[])?,
+        ))
     };
-    let (id, spec, bytes, length, permit, options, operation) = match begin() {
+    let (id, spec, sent, bytes, length, permit, options, operation) = match begin() {
         Ok(begun) => begun,
         Err(refusal) => return operation_result::over_quota(&refusal, trusted),
     };
@@ -150,6 +163,7 @@ pub(super) fn import(handler: &Handler, request: &Request, name: &str, two: bool
     let body = Upload::new(Box::new(bytes), Some(length), &permit, operation.cancel());
     let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
     let (limits, notes) = (handler.options.limits.clone(), Arc::clone(&handler.notes));
+    let quotas = Arc::clone(&handler.quotas);
     let begun = in_background(operation, move |operation| {
         let options = options.monitor(monitor.clone());
         let done = upload::import(&store, &limits, &body, &kind, two, Some(length), &spec, options);
@@ -166,6 +180,9 @@ pub(super) fn import(handler: &Handler, request: &Request, name: &str, two: bool
             Ok(image) => {
                 permit.stored(&image);
                 spec.report(&image, &monitor);
+                if let Some(sent) = &sent {
+                    sent.forget(&store, &quotas, &notes, &client);
+                }
                 operation_result::arrived(&operations, operation, &image, &client, &monitor.omissions());
             }
             Err(error) => operation.fail(error.kind(), operation_result::sentence(&error, trusted)),

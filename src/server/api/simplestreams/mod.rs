@@ -24,6 +24,7 @@
 //! one request at a time ([`Turn`]), page by page; other requests wait for it, 30 seconds at most,
 //! and are then answered with 503 and `Retry-After`, while the work goes on.
 
+mod bundles;
 mod digests;
 mod documents;
 mod list;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 
+use self::bundles::Bundles;
 use self::digests::{Digests, Split};
 use self::documents::{Documents, ListWriter, Newest};
 use self::list::Listed;
@@ -48,7 +50,7 @@ use super::rest::quoted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::Container;
-use crate::protocol::simplestreams::RootKind;
+use crate::protocol::simplestreams::{RootKind, STATEMENTS_TYPE};
 use crate::server::core::access;
 use crate::server::core::public::{self, ListedDigest};
 use crate::server::handler::Handler;
@@ -61,6 +63,8 @@ use crate::time;
 pub(crate) struct Streams {
     /// The digests of the files of split images.
     digests: Digests,
+    /// The statements about images, as files of the list.
+    bundles: Bundles,
     /// The documents that were made last.
     newest: Newest,
     /// Makes long lists one at a time.
@@ -102,6 +106,9 @@ pub(crate) fn file(handler: &Handler, request: &Request, name: &str) -> Option<R
     digits.parse::<Fingerprint>().ok()?;
     let one = || -> Result<Response> {
         let image = access::find_local_image(handler, &access::anonymous(), digits, None)?;
+        if ending == STATEMENTS_TYPE {
+            return bundles::respond(handler, request, &image);
+        }
         if image.rootfs_size.is_none() {
             return if ending == UNIFIED {
                 Ok(export::export(handler, request, &image))
@@ -198,11 +205,28 @@ fn make<'a>(
     // Forgets the digests of images that are gone, or the map would grow with every build of an
     // image.
     digests.keep(&split);
+    let stated = handler.store.stated()?;
+    let bundles = &handler.streams.bundles;
+    bundles.keep(&stated);
     let mut list = ListWriter::default();
     let mut skipped = |fingerprint: &Fingerprint, error: &Error| {
         handler.notes.skipped(&fingerprint.to_string(), error);
     };
-    list::products(listed, &parts, get, &mut skipped, &mut |key, product| list.write(key, product))?;
+    let mut statements = |image: &StoredImage| {
+        if !stated.contains(&image.fingerprint) {
+            return Ok(None);
+        }
+        match bundles.file(&handler.store, image) {
+            // A damaged statement does not hide its image; clients that need it refuse the image.
+            Err(error) if error.kind() == ErrorKind::Malformed => {
+                handler.notes.skipped(&format!("the statements about {}", image.fingerprint), &error);
+                Ok(None)
+            }
+            file => file.map(Some),
+        }
+    };
+    let mut sources = list::Sources { parts: &parts, image: get, statements: &mut statements };
+    list::products(listed, &mut sources, &mut skipped, &mut |key, product| list.write(key, product))?;
     let whole = digests.are_settled(&split);
     Ok(handler.streams.newest.set(state, whole, list, handler.store.now()))
 }
