@@ -202,3 +202,21 @@ const KINDS: &[(lxi_status, ErrorKind)] = &[
     (LXI_TRANSIENT, ErrorKind::Transient),
     (LXI_UNTRUSTED, ErrorKind::Untrusted),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+    use crate::about::lxi_status_name;
+
+    #[test]
+    fn every_kind_has_a_status_of_its_name() {
+        for (status, kind) in KINDS {
+            // SAFETY: a text of this library.
+            let name = unsafe { CStr::from_ptr(lxi_status_name(*status)) };
+            assert_eq!(name.to_str(), Ok(kind.name()));
+        }
+        assert_eq!(status(ErrorKind::Untrusted), LXI_UNTRUSTED);
+    }
+}

@@ -7,7 +7,9 @@
 PROGRAM is the example `signature_verdicts` of this package. Keys of many kinds are made by gpg and sq in a directory of their own, which is removed in the end.
 
 Findings, any of which makes the exit status 1:
-  accepted alone      we accept what both gpgv and Sequoia refuse (minisign: what it refuses)
+  accepted alone      we accept what both gpgv and Sequoia refuse (minisign: what it refuses). Of cases that one of them refuses
+                      unchanged (gpgv: a second, unknown signer; Sequoia: self-signatures by SHA-1) its refusal says nothing about the
+                      change: those are counted apart
   other text          we accept, and hand out a text that nobody signed
   crash               the program ended
 Where we refuse what others accept, that is told by reason: we are stricter on purpose (TRUST.md, "Signed lists").
@@ -247,7 +249,7 @@ def signed_text(base, answer, document):
 def differential(options, keys):
     made = bases(keys)
     ours = Verdicts(options.verdicts)
-    failures, table, stricter, softer = [], collections.Counter(), collections.Counter(), collections.Counter()
+    failures, table, stricter, softer, apart = [], *(collections.Counter() for _ in range(4))
     samples = {}
 
     def place_in(directory):
@@ -272,7 +274,10 @@ def differential(options, keys):
         if not answer:
             finding = "crash"
         elif accepted and not gpgv and not sequoia:
-            finding = "accepted alone"
+            if base["witnessed"]:
+                finding = "accepted alone"
+            else:
+                apart[(base["name"], names[0])] += 1
         elif accepted and not signed_text(base, answer, document):
             finding = "other text"
         if finding:
@@ -297,6 +302,7 @@ def differential(options, keys):
             os.mkdir(job)
         for base in made:
             result = judge(-1, base, [], base["signed"], base["document"], jobs[0])
+            base["witnessed"] = result[7] and result[8] or not result[6]
             settle(result)
             if result[6] != base["good"]:
                 wrong.append("%s (%s): %s" % (base["name"], base["kind"], result[5]))
@@ -334,6 +340,9 @@ def differential(options, keys):
         print("\naccepted by us and one of the others:")
         for key, count in softer.most_common(60):
             print("%6d %s" % (count, "  ".join(key)))
+    print("accepted by us, and by neither of the others, one of which refuses the case unchanged: %d" % sum(apart.values()))
+    for key, count in apart.most_common():
+        print("%6d %s" % (count, "  ".join(key)))
     for text in wrong:
         print("UNCHANGED CASE JUDGED WRONGLY:", text)
     for failure, count in collections.Counter((f[0], f[1], f[2], " ".join(f[3])) for f in failures).most_common(40):

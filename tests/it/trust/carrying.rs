@@ -226,7 +226,7 @@ fn upload_sends_statements_ahead_so_that_the_policy_of_the_server_sees_them() {
     assert!(there.images().unwrap().is_empty());
     let first = vouch(&image.fingerprint, &key);
     remote.upload(&opened(), &UploadOptions::new().statements(vec![first.clone()])).unwrap();
-    assert_eq!(there.statements(&image.fingerprint).unwrap(), [first.clone()]);
+    assert_eq!(there.statements(&image.fingerprint).unwrap(), std::slice::from_ref(&first));
     // For an image that is there, further ones.
     let second = vouch(&image.fingerprint, &SecretKey::generate().unwrap());
     remote.upload(&opened(), &UploadOptions::new().statements(vec![first, second])).unwrap();
