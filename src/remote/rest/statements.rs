@@ -43,16 +43,19 @@ impl Lxd {
             }
             asked => asked.map_err(|error| self.without_secret(error))?,
         };
+        match self.parse_statements(&text) {
+            // Another meaning: a policy that needs statements refuses the image all the same.
+            Err(error) if noted.is_none() && error.kind() == ErrorKind::Malformed => Ok(Evidence::new()),
+            parsed => parsed.map(|statements| Evidence::new().statements(statements)),
+        }
+    }
+
+    fn parse_statements(&self, text: &[u8]) -> Result<Vec<Envelope>> {
         let malformed = || Error::malformed(format!("the statements of {} are not a list", self.base));
-        let answer: serde_json::Value =
-            serde_json::from_slice(&text).map_err(|error| malformed().with_source(error))?;
-        let list = match answer["metadata"].as_array() {
-            Some(list) => list,
-            None if noted.is_none() => return Ok(Evidence::new()),
-            None => return Err(malformed()),
-        };
-        let statements = list.iter().map(|one| Envelope::parse_with(one.to_string().as_bytes(), limits));
-        Ok(Evidence::new().statements(statements.collect::<Result<Vec<_>>>()?))
+        let answer: serde_json::Value = serde_json::from_slice(text).map_err(|error| malformed().with_source(error))?;
+        let list = answer["metadata"].as_array().ok_or_else(malformed)?;
+        let limits = self.client.limits();
+        list.iter().map(|one| Envelope::parse_with(one.to_string().as_bytes(), limits)).collect()
     }
 
     /// Sends statements ahead of their image, as an upload in parts, and returns its name; `None` without statements. What an
