@@ -1,5 +1,6 @@
 //! Statements beside images: who vouched for them, kept in the catalog and in sidecars, and asked by the policy.
 
+#[cfg(feature = "server")]
 use std::collections::BTreeSet;
 
 use super::catalog::{Attachment, Transaction};
@@ -122,6 +123,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of the catalog.
+    #[cfg(feature = "server")]
     pub(crate) fn stated(&self) -> Result<BTreeSet<Fingerprint>> {
         self.catalog.attached(STATEMENT)
     }
