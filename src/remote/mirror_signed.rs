@@ -107,6 +107,7 @@ fn keep(
     let files = foreign_files(&documents.products)?;
     // Entries of another tool that can't be read here are no files that are known.
     let listed = foreign_files(&here).unwrap_or_default();
+    writer.claim_foreign(&files, &listed, monitor)?;
     let mut done = Mirrored::default();
     for file in files.values() {
         monitor.check()?;

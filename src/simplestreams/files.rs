@@ -171,7 +171,7 @@ impl TreeWriter {
 
     /// Whether a file is there with the right size and digest. Reads all of it.
     pub(super) fn has(&self, file: &PublishedFile, monitor: &Monitor) -> Result<bool> {
-        let path = self.tree.root.join(file.path.as_str());
+        let path = self.tree.root.join(file.path.to_file());
         match fs::metadata(&path) {
             Ok(about) if about.is_file() && about.len() == file.size => {}
             Err(error) if error.kind() != Io::NotFound => return Err(fail(&path)(error)),

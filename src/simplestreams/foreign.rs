@@ -66,7 +66,38 @@ pub(crate) fn files(products: &Products) -> Result<BTreeMap<String, ForeignFile>
 }
 
 impl TreeWriter {
-    /// Copies a file to the path that its owner's list gives it, unless it is there. `listed` are the files of the tree's present
+    /// Records the paths of an owner's files, so that a later `prune` may remove what is there.
+    ///
+    /// # Errors
+    /// `Unsupported` where a path has a file with other bytes that came from no list: the owner of a list must not replace what the
+    /// operator of the mirror put into its directory. `Cancelled`; `Io`.
+    pub(crate) fn claim_foreign(
+        &self,
+        files: &BTreeMap<String, ForeignFile>,
+        listed: &BTreeMap<String, ForeignFile>,
+        monitor: &Monitor,
+    ) -> Result<()> {
+        let now = self.tree.options.now();
+        let mut mirrored = self.noted(MIRRORED);
+        let before = mirrored.len();
+        for (name, file) in files {
+            if mirrored.contains_key(name) {
+                continue;
+            }
+            if let Ok(about) = fs::symlink_metadata(self.tree.root.join(name))
+                && !listed.contains_key(name)
+                && !self.has(&PublishedFile::new(file.path.clone(), about.len(), file.sha256), monitor)?
+            {
+                let shown: String = name.chars().take(128).collect();
+                return Err(Error::unsupported(format!("the tree has a file of its own at `{shown}`")));
+            }
+            mirrored.insert(name.clone(), now);
+        }
+        if mirrored.len() == before { Ok(()) } else { self.note(MIRRORED, &mirrored) }
+    }
+
+    /// Copies a file to the path that its owner's list gives it, unless it is there; [`claim_foreign`](Self::claim_foreign) was asked
+    /// before. `listed` are the files of the tree's present
     /// list: what it has there with this digest is not read again. Returns whether it was copied.
     ///
     /// # Errors
@@ -109,14 +140,6 @@ impl TreeWriter {
     pub(crate) fn publish_foreign(&mut self, documents: &[(String, Vec<u8>)], products: &Products) -> Result<()> {
         let now = self.tree.options.now();
         let named = paths(products);
-        let mut mirrored = self.noted(MIRRORED);
-        let before = mirrored.len();
-        for path in &named {
-            mirrored.entry(path.clone()).or_insert(now);
-        }
-        if mirrored.len() != before {
-            self.note(MIRRORED, &mirrored)?;
-        }
         match self.tree.products() {
             Ok(old) => self.retire(paths(&old).difference(&named).map(|path| (path.clone(), now)).collect())?,
             Err(error) if error.kind() == ErrorKind::NotFound => {}

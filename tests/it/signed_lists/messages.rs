@@ -34,6 +34,8 @@ fn rows() -> Vec<(&'static str, String, bool)> {
         ("two hash headers", good.replacen(&hash, &format!("{hash}\nHash: SHA512"), 1), true),
         ("two digests in one header", good.replacen(&hash, &format!("{hash},SHA512"), 1), true),
         ("blanks at the end of a line", good.replacen("\"index\": {}\n", "\"index\": {} \t\n", 1), true),
+        ("two digests with a blank between", good.replacen(&hash, &format!("{hash}, SHA512"), 1), true),
+        ("form feed behind a digest", good.replacen(&hash, &format!("{hash}\x0c"), 1), false),
         ("comment header in the signature", after(&good, signature, "Comment: https://example\n"), true),
         ("a line escaped without need", good.replacen("  \"format\"", "-   \"format\"", 1), true),
         ("text before the message", format!("{{}}\n{good}"), false),

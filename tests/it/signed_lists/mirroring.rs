@@ -299,6 +299,25 @@ fn tree_with_the_signatures_of_the_owner_stays_as_it_is_where_they_can_not_be_ke
     assert_eq!(documents(copy.path()), before);
 }
 
+/// The owner of a list decides about its own files, not about the operator's.
+#[test]
+fn file_of_the_operator_is_not_replaced_by_one_of_a_list() {
+    let files = Files::default();
+    foreign(&files);
+    sign(&files, &owner());
+    let server = serve(&files);
+    let scratch = Scratch::new();
+    let copy = Tree::create(scratch.join("copy")).unwrap();
+    fs::create_dir(copy.path().join("extra")).unwrap();
+    fs::write(copy.path().join("extra/one.manifest"), "mine").unwrap();
+    let done = mirrored(&remote(&server), &copy, &MirrorOptions::new());
+    assert!(told(&done).contains("a file of its own at `extra/one.manifest`"), "{}", told(&done));
+    assert_eq!(fs::read(copy.path().join("extra/one.manifest")).unwrap(), b"mine");
+    fs::remove_file(copy.path().join("extra/one.manifest")).unwrap();
+    let done = mirrored(&remote(&server), &copy, &MirrorOptions::new().delete(true));
+    assert!(done.omissions.is_empty() && copy.is_signed(), "{}", told(&done));
+}
+
 #[test]
 fn mirror_with_a_key_of_its_own_signs_its_own_list() {
     let scratch = Scratch::new();
