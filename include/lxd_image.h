@@ -1584,6 +1584,9 @@ typedef struct lxi_server_options {
 // Something between here and the data failed in a way that another try may mend.
 #define LXI_TRANSIENT 17
 
+// A signature is not valid, a list is not signed by a key of its remote, or the policy does not admit the image.
+#define LXI_UNTRUSTED 18
+
 // A defect of this library: it panicked, and the message has the panic's text. Handles that were given to the call as
 // non-const pointers can only be freed afterwards. Please report it.
 #define LXI_PANIC 100
@@ -3213,7 +3216,8 @@ lxi_status lxi_remote_free(struct lxi_remote *remote);
 //
 // Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint names
 // other machines or similar aliases; LXI_AMBIGUOUS; LXI_UNSUPPORTED for an image whose fingerprint is known only after
-// its download; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
+// its download; LXI_UNTRUSTED for a list that no key of the remote signed, or an older one; LXI_REMOTE; LXI_MALFORMED;
+// LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
 lxi_status lxi_remote_resolve(const struct lxi_remote *remote,
                               struct lxi_str reference,
                               const struct lxi_wanted *wanted,
@@ -3225,8 +3229,8 @@ lxi_status lxi_remote_resolve(const struct lxi_remote *remote,
 // `monitor`, which may be NULL.
 //
 // Owner: the caller, who frees the cursor with `lxi_image_cursor_free`; it may outlive the remote. Threads: any. Errors:
-// LXI_INVALID_INPUT for a filter that is none; LXI_UNSUPPORTED where there is no list; LXI_REMOTE; LXI_MALFORMED;
-// LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
+// LXI_INVALID_INPUT for a filter that is none; LXI_UNSUPPORTED where there is no list; LXI_UNTRUSTED as for
+// `lxi_remote_resolve`; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
 lxi_status lxi_remote_images(const struct lxi_remote *remote,
                              const struct lxi_str *filters,
                              size_t filters_len,
@@ -3433,8 +3437,8 @@ lxi_status lxi_tree_report_free(struct lxi_tree_report *report);
 // others. An interrupted run is continued by the next one. `options` may be NULL.
 //
 // Owner: the caller, who frees the result with `lxi_mirrored_free`. Threads: any. Errors: LXI_INVALID_INPUT for a filter
-// that is none; LXI_REMOTE when the server can't be reached any more, or lists nothing while what is gone is to be
-// deleted; LXI_CANCELLED; LXI_STORAGE_FULL; LXI_IO. What was copied before stays.
+// that is none; LXI_UNTRUSTED as for `lxi_remote_resolve`; LXI_REMOTE when the server can't be reached any more, or lists
+// nothing while what is gone is to be deleted; LXI_CANCELLED; LXI_STORAGE_FULL; LXI_IO. What was copied before stays.
 lxi_status lxi_mirror_to_store(const struct lxi_remote *remote,
                                const struct lxi_store *store,
                                const struct lxi_mirror_options *options,

@@ -49,6 +49,8 @@ const (
 	ErrStorageFull Kind = C.LXI_STORAGE_FULL
 	// ErrTransient: something between here and the data failed in a way that another try may mend.
 	ErrTransient Kind = C.LXI_TRANSIENT
+	// ErrUntrusted: a signature is not valid, a list is not signed by a key of its remote, or the policy does not admit the image.
+	ErrUntrusted Kind = C.LXI_UNTRUSTED
 	// ErrPanic: a defect of the library; the message has what it said. Please report it.
 	ErrPanic Kind = C.LXI_PANIC
 	// ErrOther: a kind that is newer than this list.

@@ -57,6 +57,7 @@ pub extern "C" fn lxi_status_name(status: lxi_status) -> *const c_char {
         LXI_IO => c"Io",
         LXI_STORAGE_FULL => c"StorageFull",
         LXI_TRANSIENT => c"Transient",
+        LXI_UNTRUSTED => c"Untrusted",
         LXI_PANIC => c"Panic",
         LXI_OTHER => c"Other",
         _ => c"Unknown",

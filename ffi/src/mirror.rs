@@ -91,8 +91,8 @@ unsafe fn run(
 /// others. An interrupted run is continued by the next one. `options` may be NULL.
 ///
 /// Owner: the caller, who frees the result with `lxi_mirrored_free`. Threads: any. Errors: LXI_INVALID_INPUT for a filter
-/// that is none; LXI_REMOTE when the server can't be reached any more, or lists nothing while what is gone is to be
-/// deleted; LXI_CANCELLED; LXI_STORAGE_FULL; LXI_IO. What was copied before stays.
+/// that is none; LXI_UNTRUSTED as for `lxi_remote_resolve`; LXI_REMOTE when the server can't be reached any more, or lists
+/// nothing while what is gone is to be deleted; LXI_CANCELLED; LXI_STORAGE_FULL; LXI_IO. What was copied before stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_mirror_to_store(
     remote: *const lxi_remote,

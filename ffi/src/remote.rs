@@ -254,7 +254,8 @@ pub unsafe extern "C" fn lxi_remote_free(remote: *mut lxi_remote) -> lxi_status 
 ///
 /// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint names
 /// other machines or similar aliases; LXI_AMBIGUOUS; LXI_UNSUPPORTED for an image whose fingerprint is known only after
-/// its download; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
+/// its download; LXI_UNTRUSTED for a list that no key of the remote signed, or an older one; LXI_REMOTE; LXI_MALFORMED;
+/// LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_remote_resolve(
     remote: *const lxi_remote,
@@ -276,8 +277,8 @@ pub unsafe extern "C" fn lxi_remote_resolve(
 /// `monitor`, which may be NULL.
 ///
 /// Owner: the caller, who frees the cursor with `lxi_image_cursor_free`; it may outlive the remote. Threads: any. Errors:
-/// LXI_INVALID_INPUT for a filter that is none; LXI_UNSUPPORTED where there is no list; LXI_REMOTE; LXI_MALFORMED;
-/// LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
+/// LXI_INVALID_INPUT for a filter that is none; LXI_UNSUPPORTED where there is no list; LXI_UNTRUSTED as for
+/// `lxi_remote_resolve`; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_remote_images(
     remote: *const lxi_remote,
@@ -330,7 +331,8 @@ pub unsafe extern "C" fn lxi_remote_upload(
         for (key, value) in args::pairs(given.properties, given.properties_len, "properties")? {
             options = options.property(key, value)?;
         }
-        let image = handle::get(store)?.open_image(&args::fingerprint(fingerprint)?)?;
-        server.upload(&image, &options)
+        let (store, fingerprint) = (handle::get(store)?, args::fingerprint(fingerprint)?);
+        let options = options.statements(store.statements(&fingerprint)?);
+        server.upload(&store.open_image(&fingerprint)?, &options)
     })
 }

@@ -45,6 +45,8 @@ pub const LXI_IO: lxi_status = 15;
 pub const LXI_STORAGE_FULL: lxi_status = 16;
 /// Something between here and the data failed in a way that another try may mend.
 pub const LXI_TRANSIENT: lxi_status = 17;
+/// A signature is not valid, a list is not signed by a key of its remote, or the policy does not admit the image.
+pub const LXI_UNTRUSTED: lxi_status = 18;
 /// A defect of this library: it panicked, and the message has the panic's text. Handles that were given to the call as
 /// non-const pointers can only be freed afterwards. Please report it.
 pub const LXI_PANIC: lxi_status = 100;
@@ -198,4 +200,23 @@ const KINDS: &[(lxi_status, ErrorKind)] = &[
     (LXI_IO, ErrorKind::Io),
     (LXI_STORAGE_FULL, ErrorKind::StorageFull),
     (LXI_TRANSIENT, ErrorKind::Transient),
+    (LXI_UNTRUSTED, ErrorKind::Untrusted),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+    use crate::about::lxi_status_name;
+
+    #[test]
+    fn every_kind_has_a_status_of_its_name() {
+        for (status, kind) in KINDS {
+            // SAFETY: a text of this library.
+            let name = unsafe { CStr::from_ptr(lxi_status_name(*status)) };
+            assert_eq!(name.to_str(), Ok(kind.name()));
+        }
+        assert_eq!(status(ErrorKind::Untrusted), LXI_UNTRUSTED);
+    }
+}

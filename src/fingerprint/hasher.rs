@@ -190,3 +190,31 @@ impl<R: Read> Read for VerifyingReader<R> {
         Ok(count)
     }
 }
+
+/// Writes to another writer, and hashes what that took.
+#[cfg(feature = "simplestreams")]
+#[derive(Debug)]
+pub(crate) struct HashingWriter<W> {
+    pub(crate) inner: W,
+    pub(crate) hasher: Hasher,
+}
+
+#[cfg(feature = "simplestreams")]
+impl<W: std::io::Write> HashingWriter<W> {
+    pub(crate) fn new(inner: W) -> Self {
+        Self { inner, hasher: Hasher::new() }
+    }
+}
+
+#[cfg(feature = "simplestreams")]
+impl<W: std::io::Write> std::io::Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -18,6 +18,8 @@
 mod hasher;
 mod value;
 
+#[cfg(feature = "simplestreams")]
+pub(crate) use hasher::HashingWriter;
 pub use hasher::{Hasher, VerifyingReader};
 #[cfg(any(feature = "server", feature = "object-store", feature = "oci"))]
 pub(crate) use value::hex;

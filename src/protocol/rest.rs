@@ -44,6 +44,12 @@ pub mod upload {
     pub const PARTS: &str = "parts";
     /// The API extension of servers that take uploads in parts: lxd-image's own.
     pub const PARTS_EXTENSION: &str = "lxd_image_upload_parts";
+    /// The name of an upload in parts that is a bundle of signed statements about the image. Only servers with
+    /// [`STATEMENTS_EXTENSION`] know it.
+    pub const STATEMENTS: &str = "statements";
+    /// The API extension of servers that take statements with an upload, and for an image that they have
+    /// (`POST /1.0/images/FINGERPRINT/statements`): lxd-image's own.
+    pub const STATEMENTS_EXTENSION: &str = "lxd_image_upload_statements";
     /// The type of the image. Optional.
     pub const TYPE: &str = "type";
 

@@ -18,15 +18,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::progress::Monitor;
-use crate::protocol::simplestreams::Index;
+use crate::protocol::simplestreams::{Index, Products};
 use crate::trust::{ListKeys, ListSignature};
 
 /// Where every server has its index (simplestreams, and LXD: `shared/simplestreams`).
 pub(super) const INDEX: &str = "streams/v1/index.json";
 /// The same, as a signed message.
 const SIGNED_INDEX: &str = "streams/v1/index.sjson";
+/// Where a tree of this library has its list.
+const LIST: &str = "streams/v1/images.json";
+/// The same, as a signed message.
+const SIGNED_LIST: &str = "streams/v1/images.sjson";
 /// How often a document and the signature beside it are asked for: a writer replaces one after the other.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 6;
 /// The pause between two of these.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,6 +67,18 @@ impl SignedLists {
     pub(super) fn signatures(&self) -> Vec<ListSignature> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).signatures.clone()
     }
+}
+
+/// Index and list of a server with their signatures, byte for byte: what a mirror publishes that keeps the signatures.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SignedDocuments {
+    /// Paths and bytes, in the order in which a tree publishes them.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The list, parsed.
+    pub products: Products,
+    /// Who signed them, each key once.
+    pub signatures: Vec<ListSignature>,
 }
 
 /// The documents of one reading, from the index to the last list.
@@ -213,6 +229,95 @@ impl<'a> Documents<'a> {
             .with_hint("only lists that a key of this remote signed are read; `remote show` lists the keys"))
     }
 
+    /// Reads index and list byte for byte with all signatures of them that count. A form that no key signed is not among them: a plain
+    /// document is then the text that was signed.
+    ///
+    /// # Errors
+    /// `Unsupported`, with the reason, where a tree can't hold them as they are; `Remote` for forms that say different things; those of
+    /// [`index`](Self::index) and [`read`](Self::read).
+    pub(super) fn signed(mut self) -> Result<SignedDocuments> {
+        let Some(signed) = self.signed else { return Err(Error::unsupported("the lists are not signed")) };
+        let (index_text, index) = self.index()?;
+        let mut lists = index.image_lists();
+        let (Some(entry), None, 1) = (lists.next(), lists.next(), index.index.len()) else {
+            return Err(Error::unsupported("the signed index names other lists, too"));
+        };
+        if !index.index.odd().is_empty() || ![LIST, SIGNED_LIST].contains(&&*entry.path) {
+            return Err(Error::unsupported(format!("the signed index names another list than {LIST}")));
+        }
+        let mut products = None;
+        let list_text = self.read(&entry.path, &mut |bytes| {
+            products = Some(Products::from_json(bytes, self.limits)?);
+            Ok(())
+        })?;
+        let products = products.ok_or_else(|| Error::remote("the list was not read"))?;
+        let mut files = Vec::new();
+        for (plain, message, text) in [(LIST, SIGNED_LIST, list_text), (INDEX, SIGNED_INDEX, index_text)] {
+            self.forms(plain, message, &text, &signed.keys, &mut files)?;
+        }
+        let signatures = signers(&self.verified);
+        self.accept()?;
+        Ok(SignedDocuments { files, products, signatures })
+    }
+
+    /// Adds the signed forms of one document, and the plain one, in the order in which a tree publishes them.
+    fn forms(
+        &self,
+        plain: &str,
+        message: &str,
+        text: &[u8],
+        keys: &ListKeys,
+        files: &mut Vec<(String, Vec<u8>)>,
+    ) -> Result<()> {
+        let (now, tree) = (now(), self.tree.revalidating());
+        let optional = |path: &str| match tree.document(path, self.monitor, &mut |_| Ok(())) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        // The index names the messages in a message, and the plain lists beside.
+        let plain_text = |text: &[u8]| {
+            let text = String::from_utf8_lossy(text);
+            text.replace(&format!("\"{SIGNED_LIST}\""), &format!("\"{LIST}\"")).into_bytes()
+        };
+        let says = |text: &[u8]| serde_json::from_slice::<Value>(&plain_text(text)).ok();
+        let same = |other: &[u8]| {
+            if says(other).is_some() && says(other) == says(text) {
+                return Ok(());
+            }
+            Err(Error::remote(format!("the signed forms of {plain} say different things"))
+                .with_hint("the server may be in the middle of a change; try again"))
+        };
+        if keys.has_openpgp()
+            && let Some(bytes) = optional(message)?
+            && let Ok((found, _)) = keys.verify_cleartext(&bytes, now, self.limits)
+        {
+            same(&found)?;
+            files.push((message.to_owned(), bytes));
+        }
+        let mut document = plain_text(text);
+        if let Some(bytes) = optional(plain)? {
+            let mut is_signed = false;
+            for suffix in [".gpg", ".minisig"] {
+                let Some(signature) = optional(&format!("{plain}{suffix}"))? else { continue };
+                let verified = match suffix {
+                    ".gpg" => keys.verify_openpgp(&bytes, &signature, now, self.limits),
+                    _ => keys.verify_minisign(&bytes, &signature, now, self.limits),
+                };
+                if verified.is_ok() {
+                    is_signed = true;
+                    files.push((format!("{plain}{suffix}"), signature));
+                }
+            }
+            if is_signed {
+                same(&bytes)?;
+                document = bytes;
+            }
+        }
+        files.push((plain.to_owned(), document));
+        Ok(())
+    }
+
     /// Records what was verified: the reading is complete, and older lists are refused from now on.
     ///
     /// # Errors
@@ -278,5 +383,5 @@ fn unsigned(path: &str, error: &Error) -> Error {
         ErrorKind::Untrusted,
         format!("the list {path} is not signed by a key of this remote: {}", error.message()),
     )
-    .with_hint("`remote show` lists the keys; a new key of the owner is added by `remote add` with another name")
+    .with_hint("`remote show` lists the keys; `remote set-key` pins a new one of the owner")
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Remote;
 use super::copy::{CopyOptions, fetch, report_alias, restarting, vouched};
+use super::mirror_signed::mirror_signed;
 use super::simplestreams::stored;
 use super::wanted::native;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,8 +47,8 @@ pub enum MirrorTarget<'a> {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct MirrorOptions {
-    filters: Vec<Filter>,
-    delete: bool,
+    pub(super) filters: Vec<Filter>,
+    pub(super) delete: bool,
     monitor: Monitor,
 }
 
@@ -104,6 +105,10 @@ pub struct Mirrored {
 
 /// Makes a tree or a store equal to a remote. An image that can't be copied does not stop the others.
 ///
+/// A tree that has no key of its own keeps the lists of a remote with keys as they are, with the signatures of their owner: then all
+/// files have the paths that they have there, and no other image is in the tree. Where that can't be, the tree gets a list of its
+/// own, and why the signatures are left out is in [`Mirrored::omissions`].
+///
 /// In a tree images of a simplestreams server have the products, versions and aliases that they have there, under both
 /// peers' names, with their deltas. In a store an alias that several images of one type have there means the one for this
 /// machine; a container's and a virtual machine's image may share it. An image that loses an alias by that, and every other thing
@@ -144,13 +149,6 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
             }
         }
         writer.finish(remote, &monitor)?;
-        if let (Some(signature), MirrorTarget::Tree(tree)) = (remote.list_signatures().first(), target)
-            && !tree.is_signed()
-        {
-            let part = format!("signature by {}", signature.key);
-            let reason = "the mirror has a list of its own, which its owner can sign: `--sign KEYFILE`";
-            monitor.omit("streams/v1/index.json", Omitted::Dropped { part: part.into(), reason: reason.into() });
-        }
         if options.delete {
             done.removed = writer.delete(remote, &there, options, &monitor)?;
         }
@@ -159,11 +157,14 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
     };
     match target {
         MirrorTarget::Tree(tree) => {
-            let writer = tree.lock()?;
+            let mut writer = tree.lock()?;
+            if let Some(done) = mirror_signed(remote, &mut writer, options, &monitor)? {
+                return Ok(done);
+            }
             // Before anything is fetched.
             writer.check_renewable()?;
             let here = tree.listing()?.images().iter().map(|image| image.fingerprint).collect();
-            run(&mut TreeTarget { writer, here, about: BTreeMap::new(), with_deltas: Vec::new() })
+            run(&mut TreeTarget { writer, here, about: BTreeMap::new(), with_deltas: Vec::new(), stated: Vec::new() })
         }
         MirrorTarget::Store(store) => run(&mut StoreTarget { store, names: HashMap::new() }),
     }
@@ -171,7 +172,7 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
 
 /// Whether an error is about one image, so that the run goes on with the others: not a server that can't be reached, a full disk
 /// or a cancelled call.
-fn is_image_error(error: &Error) -> bool {
+pub(super) fn is_image_error(error: &Error) -> bool {
     use ErrorKind::{
         AlreadyExists, FeatureDisabled, InvalidInput, LimitExceeded, Malformed, Mismatch, NotFound, UnsafePath,
         Unsupported,
@@ -217,6 +218,8 @@ struct TreeTarget {
     about: BTreeMap<String, std::sync::Arc<crate::protocol::simplestreams::Product>>,
     /// Images of the remote with deltas.
     with_deltas: Vec<StreamImage>,
+    /// Images of the remote with statements.
+    stated: Vec<StreamImage>,
 }
 
 impl MirrorWriter for TreeTarget {
@@ -230,6 +233,9 @@ impl MirrorWriter for TreeTarget {
             if !listed.deltas.is_empty() {
                 self.with_deltas.push(listed.clone());
             }
+            if listed.statements.is_some() {
+                self.stated.push(listed.clone());
+            }
             self.about.insert(listed.product.clone(), std::sync::Arc::clone(&listed.about));
         }
         if self.here.contains(&image.fingerprint) {
@@ -240,7 +246,10 @@ impl MirrorWriter for TreeTarget {
                 restarting(monitor, || self.writer.adopt(&listed, monitor, || remote.open(image, monitor)))?;
             }
             None => {
-                let options = added_as(image, monitor)?;
+                let evidence = remote.evidence(image, monitor)?;
+                let bundle: String =
+                    evidence.statements.iter().map(|envelope| format!("{}\n", envelope.as_json())).collect();
+                let options = added_as(image, monitor)?.statements(bundle);
                 restarting(monitor, || self.writer.add(remote.open(image, monitor)?, &options))?;
             }
         }
@@ -250,6 +259,7 @@ impl MirrorWriter for TreeTarget {
 
     fn finish(&mut self, remote: &dyn Remote, monitor: &Monitor) -> Result<()> {
         self.writer.describe(self.about.iter().map(|(key, about)| (key.as_str(), &**about)))?;
+        self.adopt_statements(remote, monitor)?;
         if self.with_deltas.is_empty() {
             return Ok(());
         }
@@ -296,6 +306,27 @@ impl MirrorWriter for TreeTarget {
             self.writer.remove(&gone)?;
         }
         Ok(gone)
+    }
+}
+
+impl TreeTarget {
+    /// Copies statements that are missing here: also those that were made about an image since it was copied.
+    fn adopt_statements(&mut self, remote: &dyn Remote, monitor: &Monitor) -> Result<()> {
+        for image in &self.stated {
+            let Some(file) = &image.statements else { continue };
+            monitor.check()?;
+            match restarting(monitor, || {
+                self.writer.adopt_statements(image, monitor, || remote.open_file(file, monitor))
+            }) {
+                Ok(_) => {}
+                Err(error) if is_image_error(&error) => {
+                    let what = Omitted::Dropped { part: "statements".into(), reason: error.to_string().into() };
+                    monitor.omit(image.fingerprint.to_string(), what);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -54,6 +54,7 @@ mod download;
 mod http;
 mod list_record;
 mod mirror;
+mod mirror_signed;
 mod oci;
 mod patching;
 mod read_ahead;
@@ -76,6 +77,7 @@ pub use address::RemoteAddress;
 pub use copy::vouched;
 pub use copy::{CopyOptions, copy, fetch};
 pub use direct::Direct;
+pub use documents::SignedDocuments;
 pub use download::Download;
 pub use http::{
     Body, Certificate, Client, ClientOptions, Identity, Method, Proxy, Request, Response, Scheme, Trust, Url,

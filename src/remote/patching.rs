@@ -6,11 +6,10 @@
 //! downloaded, and everything else leads to that download.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
 
 use crate::delta;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{Fingerprint, Hasher};
+use crate::fingerprint::{Fingerprint, HashingWriter};
 use crate::format::Input;
 use crate::io::{Blob, ReadAt};
 use crate::limits::Limits;
@@ -130,7 +129,7 @@ impl Patching<'_> {
             let mut limits = self.limits.clone();
             // More than the list says is wrong in any case: it must not fill the disk.
             limits.output = limits.output.min(made.size.unwrap_or(u64::MAX).max(1));
-            let mut output = HashedWriter { inner: self.store.stage_file()?, hasher: Hasher::new() };
+            let mut output = HashingWriter::new(self.store.stage_file()?);
             let reader = input.reader(self.monitor.cancel())?;
             delta::apply(&base, reader, &mut output, &limits, self.monitor)?;
             let found = output.hasher.finish();
@@ -141,23 +140,5 @@ impl Patching<'_> {
             base = output.inner.reader()?;
         }
         Ok(base)
-    }
-}
-
-/// Hashes what is written.
-struct HashedWriter<W> {
-    inner: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for HashedWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.hasher.update(bytes.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Resolution, UnverifiedImage, Wanted};
+use super::{Resolution, SignedDocuments, UnverifiedImage, Wanted};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{ImageSource, Input};
 use crate::progress::Monitor;
-use crate::protocol::simplestreams::{StreamDelta, StreamImage};
+use crate::protocol::simplestreams::{File, StreamDelta, StreamImage};
 use crate::store::{Store, StoredImage, UpdateSource};
 use crate::trust::{Evidence, ListSignature};
 
@@ -103,6 +103,25 @@ pub trait Remote: Send + Sync {
     fn open_delta(&self, delta: &StreamDelta, monitor: &Monitor) -> Result<Input> {
         let _ = (delta, monitor);
         Err(Error::unsupported("this remote has no deltas"))
+    }
+
+    /// Opens another file that the lists here name: statements, and what a mirror copies with an owner's lists.
+    ///
+    /// # Errors
+    /// `Unsupported` for remotes without lists of files; those of [`open`](Self::open).
+    fn open_file(&self, file: &File, monitor: &Monitor) -> Result<Input> {
+        let _ = (file, monitor);
+        Err(Error::unsupported("this remote has no lists of files"))
+    }
+
+    /// Reads the lists byte for byte with all signatures of them that count, for a mirror that keeps them; `None` for a remote
+    /// without signed lists.
+    ///
+    /// # Errors
+    /// Those of [`list`](Self::list); `Unsupported`, with the reason, for signed lists that a tree can't hold as they are.
+    fn signed_documents(&self, monitor: &Monitor) -> Result<Option<SignedDocuments>> {
+        let _ = monitor;
+        Ok(None)
     }
 
     /// Opens the bytes of an image that was located as [`Resolution::AfterDownload`]. The caller computes the fingerprint and

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::documents::{Documents, INDEX, SignedLists};
+use super::documents::{Documents, INDEX, SignedDocuments, SignedLists};
 use super::http::{ClientOptions, Url};
 use super::patching::Patching;
 use super::similar::is_similar;
@@ -29,7 +29,7 @@ use crate::protocol::simplestreams::{
     File, Listing, Products, StreamDelta, StreamImage, UnusableEntries, UnusableEntry, by_number,
 };
 use crate::store::{Alias, Store, StoredImage, UpdateSource};
-use crate::trust::{Evidence, ListKeys, ListSignature, SignedList};
+use crate::trust::{Envelope, Evidence, ListKeys, ListSignature, SignedList};
 
 /// How many names the hint of an error lists.
 const MAX_SUGGESTIONS: usize = 10;
@@ -220,6 +220,25 @@ impl Simplestreams {
         self.tree.open(&file.checked_path()?, file.size, file.sha256, monitor)
     }
 
+    /// Reads a bundle of statements.
+    fn statements(&self, file: &File, monitor: &Monitor) -> Result<Vec<Envelope>> {
+        use std::io::Read;
+        let most = self.limits.statements;
+        if file.size.is_some_and(|size| size > most) {
+            return Err(Error::limit("statements", most, "a bundle of statements"));
+        }
+        let input = self.file(file, monitor)?;
+        let mut bundle = Vec::new();
+        let reader = input.reader(monitor.cancel())?;
+        let read = reader.take(most.saturating_add(1)).read_to_end(&mut bundle);
+        read.map_err(|error| Error::io("the statements can't be read", error))?;
+        let found = Fingerprint::of(&bundle);
+        if let Some(expected) = file.sha256.filter(|expected| *expected != found) {
+            return Err(Error::mismatch("the sha256 of the statements", expected.to_string(), found.to_string()));
+        }
+        Envelope::parse_bundle(&bundle, &self.limits)
+    }
+
     /// Who signed the lists that were read last, if one key signed all of them: index and lists are read as one listing, in
     /// which an image is as trustworthy as the least of them.
     fn signed_list(&self) -> Evidence {
@@ -359,24 +378,33 @@ impl Remote for Simplestreams {
     }
 
     fn evidence(&self, image: &StoredImage, monitor: &Monitor) -> Result<Evidence> {
-        use std::io::Read;
         let found = self.known(&image.fingerprint, monitor)?;
         let evidence = self.signed_list();
         let Some(file) = found.statements else { return Ok(evidence) };
-        let most = self.limits.statements;
-        if file.size.is_some_and(|size| size > most) {
-            return Err(Error::limit("statements", most, "a bundle of statements"));
+        let statements = match self.statements(&file, monitor) {
+            // A server adds statements to its list: then the list names other bytes by now.
+            Err(error) if error.kind() == ErrorKind::Mismatch || error.is_to_restart() => {
+                let listing = self.listing(monitor)?;
+                let now = listing.images().iter().find(|there| there.fingerprint == image.fingerprint);
+                match now.and_then(|now| now.statements.as_ref()).filter(|now| **now != file) {
+                    Some(now) => self.statements(now, monitor)?,
+                    None => return Err(error),
+                }
+            }
+            statements => statements?,
+        };
+        Ok(evidence.statements(statements))
+    }
+
+    fn open_file(&self, file: &File, monitor: &Monitor) -> Result<Input> {
+        self.file(file, monitor)
+    }
+
+    fn signed_documents(&self, monitor: &Monitor) -> Result<Option<SignedDocuments>> {
+        if self.signed.keys.is_empty() {
+            return Ok(None);
         }
-        let input = self.file(&file, monitor)?;
-        let mut bundle = Vec::new();
-        let reader = input.reader(monitor.cancel())?;
-        let read = reader.take(most.saturating_add(1)).read_to_end(&mut bundle);
-        read.map_err(|error| Error::io("the statements can't be read", error))?;
-        let found = Fingerprint::of(&bundle);
-        if let Some(expected) = file.sha256.filter(|expected| *expected != found) {
-            return Err(Error::mismatch("the sha256 of the statements", expected.to_string(), found.to_string()));
-        }
-        Ok(evidence.statements(crate::trust::Envelope::parse_bundle(&bundle, &self.limits)?))
+        Documents::new(&self.tree, &self.limits, &self.signed, monitor).signed().map(Some)
     }
 
     fn withheld(&self, monitor: &Monitor) -> Result<BTreeSet<Fingerprint>> {

@@ -157,6 +157,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Read, "/1.0/images/{fingerprint}/export", ImageToken, rest::export_image),
     route(Post, "/1.0/images/{fingerprint}/export", Trusted, rest::push_image),
     route(Read, "/1.0/images/{fingerprint}/statements", ImageToken, rest::list_statements),
+    route(Post, "/1.0/images/{fingerprint}/statements", Trusted, rest::attach_statements),
     route(Post, "/1.0/images/{fingerprint}/secret", Trusted, rest::issue_image_token),
     route(Post, "/1.0/images/{fingerprint}/refresh", Trusted, rest::refresh_image),
     // An untrusted client learns nothing of which actions there are.

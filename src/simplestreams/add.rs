@@ -263,6 +263,40 @@ impl TreeWriter {
         self.commit(|products| products.publish(&publication))
     }
 
+    /// Adds the statements about an image of another list, if the image is here and they are not. `open` is called only if their
+    /// file is missing here. Returns whether they were added. They are not verified: whoever uses them does that.
+    ///
+    /// # Errors
+    /// As [`adopt`](Self::adopt).
+    pub fn adopt_statements(
+        &mut self,
+        image: &StreamImage,
+        monitor: &Monitor,
+        open: impl FnOnce() -> Result<Input>,
+    ) -> Result<bool> {
+        let Some(statements) = &image.statements else { return Ok(false) };
+        let listing = self.tree.listing()?;
+        let here = listing.images().iter().find(|here| here.fingerprint == image.fingerprint);
+        let Some(here) = here else { return Ok(false) };
+        let there = here.statements.as_ref().and_then(|there| there.sha256);
+        if there.is_some() && there == statements.sha256 {
+            return Ok(false);
+        }
+        let most = self.tree.options.limits.statements;
+        if statements.size.is_some_and(|size| size > most) {
+            return Err(Error::limit("statements", most, "a bundle of statements"));
+        }
+        let mut counted = Counted { whole: Hasher::new(), total: statements.size, monitor };
+        let staged = self.stage("statements", &open()?, &mut counted)?;
+        if let Some(expected) = statements.sha256.filter(|expected| *expected != staged.sha256) {
+            let what = "the sha256 of the statements";
+            return Err(Error::mismatch(what, expected.to_string(), staged.sha256.to_string()));
+        }
+        let file = self.place(staged, Part::Statements, monitor)?;
+        let product = here.product.clone();
+        self.commit(|products| Ok(products.publish_statements(&product, &image.fingerprint, &file)))
+    }
+
     /// The files of an image, if all are here with the right bytes: left by an interrupted run, or shared with another image.
     fn left_behind(&self, image: &StreamImage, monitor: &Monitor) -> Result<Option<Placed>> {
         let part = if image.rootfs.is_some() { Part::Metadata } else { Part::Unified };

@@ -11,7 +11,7 @@ use super::files::{Counted, Part};
 use super::tree::{Tree, TreeWriter, fail};
 use crate::delta::{self, DeltaOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{Fingerprint, Hasher};
+use crate::fingerprint::{Fingerprint, Hasher, HashingWriter};
 use crate::format::Input;
 use crate::io::Blob;
 use crate::omissions::Omitted;
@@ -175,32 +175,18 @@ impl Tree {
         let base = open(&at(delta.base.checked_path()?))?;
         let mut limits = self.options.limits.clone();
         limits.output = limits.output.min(rootfs.size.unwrap_or(u64::MAX).max(1));
-        let mut out = HashOnly(Hasher::new());
+        let mut out = HashingWriter::new(std::io::sink());
         let reader = File::open(&path).map_err(fail(&path))?;
         match delta::apply(&base, reader, &mut out, &limits, monitor) {
             Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Io) => Err(error),
             Err(error) => Ok(Some(error.in_file(path))),
             Ok(_) => {
-                let found = out.0.finish();
+                let found = out.hasher.finish();
                 let what = format!("the digest of what the delta from version `{}` makes", delta.base_version);
                 let differs = || Error::mismatch(&what, expected.to_string(), found.to_string()).in_file(path);
                 Ok((found != expected).then(differs))
             }
         }
-    }
-}
-
-/// Hashes what is written to it.
-struct HashOnly(Hasher);
-
-impl std::io::Write for HashOnly {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

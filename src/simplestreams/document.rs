@@ -187,7 +187,7 @@ impl TreeWriter {
     }
 
     /// Records files as withdrawn. Before the list is replaced, so that a crash in between does not forget them.
-    fn retire(&self, gone: Retired) -> Result<()> {
+    pub(super) fn retire(&self, gone: Retired) -> Result<()> {
         if gone.is_empty() {
             return Ok(());
         }

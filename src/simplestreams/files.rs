@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::tree::{IMAGES, STAGING, TreeWriter, fail};
 use crate::atomic;
 use crate::error::{Error, Result};
-use crate::fingerprint::{Fingerprint, Hasher};
+use crate::fingerprint::{Fingerprint, Hasher, HashingWriter};
 use crate::format::Input;
 use crate::progress::{Monitor, Phase};
 use crate::protocol::simplestreams::{ItemPath, PublishedFile, RootKind, STATEMENTS_TYPE};
@@ -131,15 +131,17 @@ impl TreeWriter {
         let path = self.tree.root.join(STAGING).join(name);
         let file =
             File::options().write(true).create(true).truncate(true).mode(0o644).open(&path).map_err(fail(&path))?;
-        let staged = Staged { path, size: 0, sha256: Fingerprint::of(b""), file: Some(file) };
-        let mut out = Hashed { staged, hasher: Hasher::new() };
+        let mut staged = Staged { path, size: 0, sha256: Fingerprint::of(b""), file: None };
+        // Removed when this fails from here on; `&File` writes, too.
+        let file = &*staged.file.insert(file);
+        let mut out = HashingWriter::new(file);
         let done = {
             let mut buffered = BufWriter::with_capacity(256 << 10, &mut out);
             let done = write(&mut buffered)?;
             buffered.flush().map_err(|error| Error::io("the tree can't be read or written", error))?;
             done
         };
-        let Hashed { mut staged, hasher } = out;
+        let hasher = out.hasher;
         staged.size = hasher.bytes();
         staged.sha256 = hasher.finish();
         Ok((staged, done))
@@ -147,24 +149,29 @@ impl TreeWriter {
 
     /// Moves a staged file to its name, durably. If a file with that name is there, it is read: it stays if its bytes are right, and
     /// is replaced if not, since a name alone proves nothing in a directory that others write.
-    pub(super) fn place(&self, mut staged: Staged, part: Part, monitor: &Monitor) -> Result<PublishedFile> {
+    pub(super) fn place(&self, staged: Staged, part: Part, monitor: &Monitor) -> Result<PublishedFile> {
         let published = PublishedFile::new(part.path(&staged.sha256)?, staged.size, staged.sha256);
         if self.has(&published, monitor)? {
             return Ok(published);
         }
-        let path = self.tree.root.join(published.path.as_str());
+        self.move_to(staged, &self.tree.root.join(published.path.as_str()))?;
+        Ok(published)
+    }
+
+    /// Moves a staged file to a path, durably.
+    pub(super) fn move_to(&self, mut staged: Staged, path: &Path) -> Result<()> {
         if let Some(file) = staged.file.take() {
-            atomic::rename(&file, &staged.path, &path).map_err(|error| {
+            atomic::rename(&file, &staged.path, path).map_err(|error| {
                 let _ = fs::remove_file(&staged.path);
-                fail(&path)(error)
+                fail(path)(error)
             })?;
         }
-        Ok(published)
+        Ok(())
     }
 
     /// Whether a file is there with the right size and digest. Reads all of it.
     pub(super) fn has(&self, file: &PublishedFile, monitor: &Monitor) -> Result<bool> {
-        let path = self.tree.root.join(file.path.as_str());
+        let path = self.tree.root.join(file.path.to_file());
         match fs::metadata(&path) {
             Ok(about) if about.is_file() && about.len() == file.size => {}
             Err(error) if error.kind() != Io::NotFound => return Err(fail(&path)(error)),
@@ -173,27 +180,6 @@ impl TreeWriter {
         let mut own = Hasher::new();
         read_whole(&path, &mut [&mut own], monitor)?;
         Ok(own.finish() == file.sha256)
-    }
-}
-
-/// Writes to a staged file, and hashes what it writes.
-struct Hashed {
-    staged: Staged,
-    hasher: Hasher,
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = match &mut self.staged.file {
-            Some(file) => file.write(bytes)?,
-            None => 0,
-        };
-        self.hasher.update(bytes.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

@@ -35,6 +35,7 @@
 //! | `streams/v1/*.sjson`, `*.json.gpg`, `*.json.minisig` | signed forms of both, if the tree is signed ([`TreeOptions::sign_with`]) |
 //! | `images/SHA256.SUFFIX` | files of images, each named by its own digest |
 //! | `images/DISTRO/RELEASE/ARCH/VARIANT/VERSION/` | files of images that others put there, listed by [`build`](TreeWriter::build) |
+//! | any other path | files of a list that a mirror keeps with the signatures of its owner (`foreign.rs`) |
 //! | `streams/v1/*.json.gz` | the same documents, packed, in a tree that was built |
 //! | `.lxd-image/` | private: the lock of the writer, staged files, and which files were withdrawn when |
 
@@ -43,6 +44,8 @@ mod build;
 mod deltas;
 mod document;
 mod files;
+#[cfg(feature = "remote")]
+mod foreign;
 mod packed;
 mod prune;
 mod signing;
@@ -52,6 +55,8 @@ mod verify;
 pub use add::{AddOptions, Added};
 pub use build::{BuildOptions, BuiltTree};
 pub use deltas::AddedDelta;
+#[cfg(feature = "remote")]
+pub(crate) use foreign::{ForeignFile, files as foreign_files};
 pub use prune::{PruneOptions, PrunedTree};
 pub use tree::{Tree, TreeOptions, TreeWriter};
 pub use verify::{TreeReport, TreeVerifyOptions};

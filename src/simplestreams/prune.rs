@@ -8,7 +8,11 @@ use super::document::{Retired, paths};
 use super::tree::{IMAGES, TreeWriter, fail};
 use crate::atomic;
 use crate::error::Result;
-use crate::protocol::simplestreams::{Products, by_number};
+use crate::protocol::simplestreams::{ItemPath, Products, by_number};
+
+/// The record of files at paths of other owners' lists, and when they were noted: these are removed, and no others that are not
+/// named by a digest.
+pub(super) const MIRRORED: &str = "mirrored.json";
 
 /// Options of [`TreeWriter::prune`]: how many versions stay, and how long withdrawn files do.
 ///
@@ -80,7 +84,8 @@ pub struct PrunedTree {
 
 impl TreeWriter {
     /// Takes old versions, and deltas from them, out of the list, if [`keep`](PruneOptions::keep) is set, and removes files in
-    /// `images/` that are named by a digest, are not in the list, and were withdrawn long enough ago. A file that was never seen
+    /// `images/` that are named by a digest, and files that a mirror put at the paths of a foreign list, that are not in the list
+    /// and were withdrawn long enough ago. A file that was never seen
     /// in the list (a crash, another tool) is recorded as withdrawn now, and removed by a later run.
     ///
     /// # Errors
@@ -101,7 +106,10 @@ impl TreeWriter {
         let wait = i64::try_from(options.after.as_secs()).unwrap_or(i64::MAX);
         let old = self.retired();
         let mut left = Retired::new();
-        for (path, size) in self.stored()? {
+        let (mut mirrored, foreign) = self.mirrored();
+        let mut stored = self.stored()?;
+        stored.extend(foreign);
+        for (path, size) in stored {
             if listed.contains(path.as_str()) {
                 continue;
             }
@@ -111,6 +119,7 @@ impl TreeWriter {
                     if !options.dry_run {
                         let whole = self.tree.root.join(&path);
                         fs::remove_file(&whole).map_err(fail(&whole))?;
+                        mirrored.remove(&path);
                     }
                     done.bytes = done.bytes.saturating_add(size);
                     done.files.push(path);
@@ -129,8 +138,24 @@ impl TreeWriter {
             if left != old {
                 self.write_retired(&left)?;
             }
+            if mirrored != self.noted(MIRRORED) {
+                self.note(MIRRORED, &mirrored)?;
+            }
         }
         Ok(done)
+    }
+
+    /// Files at paths of other owners that are there, with their sizes.
+    fn mirrored(&self) -> (Retired, BTreeSet<(String, u64)>) {
+        let noted = self.noted(MIRRORED);
+        let there = noted.keys().filter_map(|name| {
+            // The record is a file of the tree, which others may write.
+            let path: ItemPath = name.parse().ok()?;
+            let about = fs::symlink_metadata(self.tree.root.join(path.to_file())).ok()?;
+            about.is_file().then(|| (name.clone(), about.len()))
+        });
+        let there = there.collect();
+        (noted, there)
     }
 
     /// Files in `images/` whose names begin with a digest. Others are not this library's, and stay.

@@ -7,6 +7,7 @@
 //! as long as a rename takes, and reads both again.
 
 use std::fs;
+use std::sync::PoisonError;
 
 use serde_json::Value;
 
@@ -34,6 +35,12 @@ impl Tree {
             std::iter::once(message_path(name)).chain(BESIDE.iter().map(move |suffix| format!("{name}{suffix}")))
         };
         of(INDEX).chain(of(LIST)).filter(|path| fs::symlink_metadata(self.root.join(path)).is_ok()).collect()
+    }
+
+    /// Whether changes are signed by a key of the tree's own.
+    #[cfg(feature = "remote")]
+    pub(crate) fn has_signers(&self) -> bool {
+        !self.options.signers.is_empty()
     }
 
     /// Whether the list has a signature, of whomever.
@@ -195,7 +202,13 @@ impl TreeWriter {
         for signer in &self.tree.options.signers {
             self.write_signatures(signer, name, document)?;
         }
-        self.replace(name, document)
+        self.replace(name, document)?;
+        self.note_sealed(name, Fingerprint::of(document));
+        Ok(())
+    }
+
+    fn note_sealed(&self, name: &str, digest: Fingerprint) {
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), digest);
     }
 
     /// Signs the documents that are there, where they have no valid signature by the keys of this writer: after a change that was
@@ -210,11 +223,17 @@ impl TreeWriter {
                 return Ok(());
             }
             let document = read(&self.tree.root.join(name), &options.limits)?;
+            let digest = Fingerprint::of(&document);
+            // A mirror changes a list once for each image, and verifying a long list takes longer than hashing it.
+            if self.sealed.lock().unwrap_or_else(PoisonError::into_inner).get(name) == Some(&digest) {
+                continue;
+            }
             for signer in &options.signers {
                 if !self.is_signed(signer, name, &document)? {
                     self.write_signatures(signer, name, &document)?;
                 }
             }
+            self.note_sealed(name, digest);
         }
         Ok(())
     }

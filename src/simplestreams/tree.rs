@@ -1,10 +1,11 @@
 //! `Tree`: a static tree that is read; `TreeWriter`: the right to change it, held by one process at a time.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
@@ -251,7 +252,7 @@ impl Tree {
             let path = entry.map_err(fail(&staging))?.path();
             fs::remove_file(&path).map_err(fail(&path))?;
         }
-        Ok(TreeWriter { tree: self.clone(), _lock: WriterLock(lock) })
+        Ok(TreeWriter { tree: self.clone(), sealed: Mutex::default(), _lock: WriterLock(lock) })
     }
 }
 
@@ -259,6 +260,8 @@ impl Tree {
 #[derive(Debug)]
 pub struct TreeWriter {
     pub(super) tree: Tree,
+    /// The digests of documents that this writer signed, or whose signatures it verified: they are not verified with each change.
+    pub(super) sealed: Mutex<BTreeMap<String, Fingerprint>>,
     _lock: WriterLock,
 }
 

@@ -182,12 +182,12 @@ impl Store {
 
     /// The statements about an image, one on each line; empty without any.
     #[cfg(feature = "trust")]
-    fn bundle(&self, fingerprint: &Fingerprint) -> Result<String> {
+    pub(crate) fn bundle(&self, fingerprint: &Fingerprint) -> Result<String> {
         Ok(self.statements(fingerprint)?.iter().map(|envelope| format!("{}\n", envelope.as_json())).collect())
     }
 
     #[cfg(not(feature = "trust"))]
-    fn bundle(&self, _: &Fingerprint) -> Result<String> {
+    pub(crate) fn bundle(&self, _: &Fingerprint) -> Result<String> {
         Ok(String::new())
     }
 

@@ -4,6 +4,7 @@
 //! The counters are atomics without a lock. Bytes are counted where they are created; reads go through a
 //! [`Blob`](crate::io::Blob) and are counted as responses.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -266,6 +267,10 @@ impl Catalog for ObservedCatalog {
 
     fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
         self.metrics.timed(Call::ReadImage, || self.inner.attachments(fingerprint))
+    }
+
+    fn attached(&self, prefix: &str) -> Result<BTreeSet<Fingerprint>> {
+        self.metrics.timed(Call::ReadImage, || self.inner.attached(prefix))
     }
 
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {

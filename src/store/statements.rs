@@ -1,5 +1,8 @@
 //! Statements beside images: who vouched for them, kept in the catalog and in sidecars, and asked by the policy.
 
+#[cfg(feature = "server")]
+use std::collections::BTreeSet;
+
 use super::catalog::{Attachment, Transaction};
 use super::image::StoredImage;
 use super::open::{OpenedImage, Store, missing};
@@ -114,6 +117,15 @@ impl Store {
     pub fn statements(&self, fingerprint: &Fingerprint) -> Result<Vec<Envelope>> {
         self.image(fingerprint)?;
         envelopes(&self.catalog.attachments(fingerprint)?)
+    }
+
+    /// The images about which there are statements.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    #[cfg(feature = "server")]
+    pub(crate) fn stated(&self) -> Result<BTreeSet<Fingerprint>> {
+        self.catalog.attached(STATEMENT)
     }
 
     /// Keeps statements about an image beside it. Those that are there already change nothing.

@@ -47,8 +47,9 @@ pub struct Envelope {
     statement: Statement,
 }
 
+/// Fields that are not known are ignored, as DSSE demands; the text keeps them.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct Written {
     payload: String,
     payload_type: String,

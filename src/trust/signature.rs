@@ -29,7 +29,8 @@ impl Signature {
         let text = key_file::text(content, "the signature")?;
         let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
         let mut line = || lines.next().ok_or_else(|| malformed("has fewer than four lines"));
-        if !line()?.starts_with("untrusted comment:") {
+        // With the blank, as `minisign` demands it.
+        if !line()?.starts_with("untrusted comment: ") {
             return Err(malformed("does not start with an untrusted comment"));
         }
         let raw: [u8; 74] = decode(line()?, "the signature")?;

@@ -36,8 +36,8 @@ struct Subject {
     sha256: Option<String>,
 }
 
+/// Fields that are not known are ignored, as in-toto demands.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Written {
     #[serde(rename = "_type")]
     kind: String,

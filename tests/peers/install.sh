@@ -3,7 +3,8 @@
 # System packages: LXD 5.0.2 with lxc, tar, xz, unsquashfs and friends, pongo2 for Go, qemu-img, xdelta3, nginx, curl,
 # PostgreSQL 15, pgbouncer, minisign, GnuPG, Sequoia (sq, sqv), skopeo, umoci, docker-registry.
 # DIR (default ./peers-tools): incus and incus-simplestreams 6.0.x of the next Debian release, unpacked beside the system
-# without touching its package state, a Python environment with sstream-query and sstream-mirror, another one with moto (a fake of S3),
+# without touching its package state, a Python environment with sstream-query and sstream-mirror, others with securesystemslib and
+# in-toto-attestation (statements) and with moto (a fake of S3),
 # and Ceph's object gateway (a real S3 server), unpacked.
 # Prints lines KEY=VALUE that a caller may eval; everything else goes to standard error.
 set -euo pipefail
@@ -66,6 +67,13 @@ if [ ! -x "$dir/moto/bin/moto_server" ]; then
   /usr/bin/python3 -m venv "$dir/moto" >&2
   "$dir/moto/bin/pip" -q install 'moto[server,s3]==5.2.*' >&2
 fi
+if [ ! -e "$dir/in-toto/lib/done" ]; then
+  rm -rf "$dir/in-toto"
+  /usr/bin/python3 -m venv "$dir/in-toto" >&2
+  "$dir/in-toto/bin/pip" -q install 'securesystemslib[crypto]==1.6.*' 'in-toto-attestation==0.9.*' >&2
+  # In the end, so that a run that was cut short is never taken for a whole one.
+  touch "$dir/in-toto/lib/done"
+fi
 bash "$(dirname "$0")/radosgw.sh" unpack "$dir/ceph" >&2
 echo "INCUS=$dir/incus/usr/bin/incus"
 [ ! -x "$dir/incus/usr/bin/incus-simplestreams" ] || echo "INCUS_SIMPLESTREAMS=$dir/incus/usr/bin/incus-simplestreams"
@@ -73,5 +81,6 @@ echo "POSTGRES_BIN=/usr/lib/postgresql/15/bin"
 echo "PGBOUNCER=/usr/sbin/pgbouncer"
 echo "SSTREAM_QUERY=$dir/py/bin/sstream-query"
 echo "SSTREAM_MIRROR=$dir/py/bin/sstream-mirror"
+echo "IN_TOTO_PYTHON=$dir/in-toto/bin/python"
 echo "MOTO_SERVER=$dir/moto/bin/moto_server"
 echo "RADOSGW_ROOT=$dir/ceph"

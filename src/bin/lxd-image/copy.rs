@@ -221,7 +221,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             (Location::Local(reference), Some(target)) => session.lxd(target).and_then(|server| {
                 let store = session.store_to_read()?;
                 let image = arguments.which.find(&store, reference)?;
-                server.upload(&store.open_image(&image.fingerprint)?, &arguments.upload(&monitor)?)?;
+                let options = arguments.upload(&monitor)?.statements(store.statements(&image.fingerprint)?);
+                server.upload(&store.open_image(&image.fingerprint)?, &options)?;
                 Ok(vec![image])
             }),
             (Location::Remote(name, reference), Some(target)) => arguments.source(name, session).and_then(|remote| {
@@ -232,6 +233,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
                 let cached = arguments.options(&monitor).copy_aliases(false).reuse_aliases(false).public(false);
                 let image = store.get_or_fetch(&*remote, reference, &cached)?;
                 let mut options = arguments.upload(&monitor)?.copy_aliases(false);
+                options = options.statements(store.statements(&image.fingerprint)?);
                 if arguments.copy_aliases {
                     let there = remote.resolve(&arguments.options(&monitor).wanted(reference), &monitor)?;
                     for alias in there.aliases.iter().filter(|alias| !arguments.alias.contains(&alias.name)) {

@@ -178,8 +178,9 @@ impl NewImageArguments {
                 options = options.property(key, value)?;
             }
             let server = session.lxd(remote)?;
-            let sent =
-                session.store()?.open_image(&image.fingerprint).and_then(|image| server.upload(&image, &options));
+            let store = session.store()?;
+            let options = options.statements(store.statements(&image.fingerprint)?);
+            let sent = store.open_image(&image.fingerprint).and_then(|image| server.upload(&image, &options));
             drop(shown);
             sent?;
         }

@@ -1,4 +1,4 @@
-//! `remote add|list|show|remove|rename|set-url|accept-older`: named remotes in the user's settings.
+//! `remote add|list|show|remove|rename|set-url|set-key|accept-older`: named remotes in the user's settings.
 //!
 //! `add` connects once and decides trust on first use: a certificate that a system authority signed is accepted; any
 //! other is shown to the user, or pinned at once with `--accept-certificate`, and refused where nobody can be asked.
@@ -64,6 +64,17 @@ enum Verb {
         /// Its new address
         url: String,
     },
+    /// Change the keys that sign the lists of a remote; which lists were accepted last stays known
+    SetKey {
+        /// The remote
+        name: String,
+        /// Files with public keys (OpenPGP or minisign), in place of the present ones
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Keep the present keys, too
+        #[arg(long)]
+        add: bool,
+    },
 }
 
 #[derive(Args)]
@@ -117,6 +128,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         Verb::List => Ok(list(session)?),
         Verb::Show { name } => Ok(remote_keys::show(name, session)?),
         Verb::AcceptOlder { name } => Ok(remote_keys::accept_older(name, session)?),
+        Verb::SetKey { name, files, add } => Ok(remote_keys::set(name, files, *add, session)?),
         Verb::Remove { name } => Ok(remove(name, session)?),
         Verb::Rename { name, new } => Ok(settings.rename(name, new)?),
         Verb::SetUrl { name, url } => {

@@ -1,4 +1,4 @@
-//! Keys of remotes: `remote add --key`, `remote show` and `remote accept-older`.
+//! Keys of remotes: `remote add --key`, `remote set-key`, `remote show` and `remote accept-older`.
 //!
 //! With keys only lists are read that one of them signed, by every verb. Lists that are older than those that were
 //! accepted last are refused, since somebody may hide newer ones; `accept-older` accepts them once, where their owner
@@ -62,6 +62,30 @@ pub(crate) fn show(name: &str, session: &Session) -> Result<()> {
     let known = settings.get(name)?;
     let record = settings.list_record(name)?;
     output::show(Records::One(describe(name, &known, &record)), &session.format)
+}
+
+/// Pins other keys of a remote, or further ones, and prints what is known of it then.
+///
+/// Its lists are read once. If the new keys did not sign them, that is told and no error: a stolen key must go at once, whatever
+/// the server has at the moment.
+///
+/// # Errors
+/// `NotFound` for an unknown name; those of [`read`] and of writing the settings.
+pub(crate) fn set(name: &str, files: &[PathBuf], add: bool, session: &Session) -> Result<()> {
+    let settings = session.settings()?;
+    let mut keys = if add { settings.get(name)?.keys } else { ListKeys::default() };
+    keys.extend(read(files, &session.limits)?);
+    settings.set_keys(name, keys)?;
+    let (monitor, shown) = session.monitor();
+    let listed = settings.connect(name, session.client_options()).and_then(|remote| remote.list(&monitor));
+    drop(shown);
+    if let Err(error) = listed {
+        if error.kind() == ErrorKind::Cancelled {
+            return Err(error);
+        }
+        session.note(|| format!("The keys are pinned. The lists of `{name}` can't be read with them now: {error}"));
+    }
+    show(name, session)
 }
 
 /// Accepts the lists of a remote as they are now, even if they are older than those that were accepted last.

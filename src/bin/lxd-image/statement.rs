@@ -152,7 +152,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
 fn sign(arguments: &Sign, session: &Session) -> Result<(), Failure> {
     let key = arguments.key.read()?;
     let predicate = match &arguments.predicate {
-        None => json!({}),
+        // Not empty: the tools of in-toto take an empty one for none.
+        None => json!({ "vouched": true }),
         Some(path) => {
             let value: Value = serde_json::from_slice(&read(path, session.limits.statement)?).map_err(|error| {
                 Error::new(ErrorKind::Malformed, "the predicate is not JSON").with_source(error).in_file(path)

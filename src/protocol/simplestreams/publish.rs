@@ -207,6 +207,22 @@ impl Products {
         false
     }
 
+    /// Adds the signed statements about the image `fingerprint` of a product. Returns whether the image is there.
+    pub fn publish_statements(&mut self, product: &str, fingerprint: &Fingerprint, file: &PublishedFile) -> bool {
+        let Some(product) = self.products.get_mut(product) else { return false };
+        let text = fingerprint.to_string();
+        let is_of = |item: &Item| {
+            UNIFIED_NAMES.contains(&item.ftype.as_str()) && item.sha256.eq_ignore_ascii_case(&text)
+                || METADATA_NAMES.contains(&item.ftype.as_str())
+                    && RootKind::ALL.iter().any(|kind| kind.combined(item).eq_ignore_ascii_case(&text))
+        };
+        let Some(version) = product.versions.values_mut().find(|version| version.items.values().any(is_of)) else {
+            return false;
+        };
+        version.items.insert(statements_key(fingerprint), file.item(STATEMENTS_TYPE));
+        true
+    }
+
     /// Replaces the description of a product by that of another list, aliases included; its versions stay. Returns whether that
     /// changed anything.
     pub fn describe(&mut self, key: &str, about: &Product) -> bool {

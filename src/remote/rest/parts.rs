@@ -75,7 +75,7 @@ impl Lxd {
     }
 
     /// Sends what the server does not have yet. Returns whether it takes parts.
-    fn send_parts(&self, url: &Url, body: &UploadBody, monitor: &Monitor) -> Result<bool> {
+    pub(super) fn send_parts(&self, url: &Url, body: &UploadBody, monitor: &Monitor) -> Result<bool> {
         let (retry, total) = (&self.client.options().retry, body.len());
         let mut offset = retry.run(monitor, || self.offset_of(url, total, monitor))?;
         // Failures in a row; and answers by which the server has less than before, of which there may be a few in all:

@@ -22,6 +22,7 @@ use crate::protocol::multipart::Form;
 use crate::protocol::rest::{self, Operation, upload};
 use crate::remote::http::{Method, Request};
 use crate::store::{Alias, Edit, OpenedImage, StoredImage};
+use crate::trust::Envelope;
 
 /// Uploads from this size on, in bytes, are in parts from the beginning. Smaller ones are only after a first try broke:
 /// a server copies the bytes of parts once more.
@@ -46,6 +47,7 @@ pub struct UploadOptions {
     replace_images: bool,
     public: bool,
     properties: Properties,
+    statements: Vec<Envelope>,
     monitor: Monitor,
 }
 
@@ -93,6 +95,15 @@ impl UploadOptions {
         Ok(self)
     }
 
+    /// Sets the signed statements about the image, as [`Store::statements`](crate::store::Store::statements) has them, to be sent along.
+    /// A server of this library keeps them, and its policy sees them; where the server is another one, that they are left out
+    /// is recorded.
+    #[must_use]
+    pub fn statements(mut self, statements: Vec<Envelope>) -> Self {
+        self.statements = statements;
+        self
+    }
+
     /// Whether untrusted clients may read it on the server.
     #[must_use]
     pub fn public(mut self, yes: bool) -> Self {
@@ -131,7 +142,14 @@ impl Lxd {
     pub fn upload(&self, image: &OpenedImage, options: &UploadOptions) -> Result<()> {
         let (about, monitor) = (image.image(), &options.monitor);
         let server = self.trusting_server(monitor)?;
-        let takes_parts = server.api_extensions.iter().any(|name| name == upload::PARTS_EXTENSION);
+        let has = |extension: &str| server.api_extensions.iter().any(|name| name == extension);
+        let takes_parts = has(upload::PARTS_EXTENSION);
+        let takes_statements = takes_parts && has(upload::STATEMENTS_EXTENSION);
+        if !takes_statements && !options.statements.is_empty() {
+            let part = format!("{} statements", options.statements.len());
+            let what = Omitted::Dropped { part: part.into(), reason: "the server keeps none".into() };
+            monitor.omit(about.fingerprint.to_string(), what);
+        }
         let aliases = options.all_aliases(about);
         let mut taken = Vec::new();
         for alias in &aliases {
@@ -148,9 +166,15 @@ impl Lxd {
             Ok(there) if there.fingerprint != about.fingerprint => {
                 return Err(self.wrong_image(&about.fingerprint.to_string(), &there.fingerprint));
             }
-            Ok(there) => self.update_existing(&self.stored(&there, monitor)?, options)?,
+            Ok(there) => {
+                if takes_statements {
+                    self.post_statements(&about.fingerprint, &options.statements, monitor)?;
+                }
+                self.update_existing(&self.stored(&there, monitor)?, options)?;
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.send_image(image, options, takes_parts)?;
+                let ahead = if takes_statements { self.send_statements(&options.statements, monitor)? } else { None };
+                self.send_image(image, options, takes_parts, ahead.as_ref())?;
                 self.send_expiry(about, monitor);
             }
             Err(error) => return Err(error),
@@ -223,7 +247,7 @@ impl Lxd {
         if self.secret.is_none() {
             return Err(Error::invalid(format!("an image is sent to {} with a secret of its owner", self.base)));
         }
-        self.send_image(image, &UploadOptions::new().monitor(monitor.clone()), false)
+        self.send_image(image, &UploadOptions::new().monitor(monitor.clone()), false, None)
     }
 
     /// Creates an alias, or moves one that exists.
@@ -242,12 +266,22 @@ impl Lxd {
 
     /// Sends the bytes, as one file or as a form of two, and waits until the server has published the image.
     ///
-    /// To a server that takes parts, large images are sent in parts, and smaller ones after the first try broke.
-    fn send_image(&self, image: &OpenedImage, options: &UploadOptions, takes_parts: bool) -> Result<()> {
+    /// To a server that takes parts, large images are sent in parts, and smaller ones after the first try broke. `statements` is
+    /// the name of an upload in parts that holds those about the image.
+    fn send_image(
+        &self,
+        image: &OpenedImage,
+        options: &UploadOptions,
+        takes_parts: bool,
+        statements: Option<&Fingerprint>,
+    ) -> Result<()> {
         let (about, monitor) = (image.image(), &options.monitor);
         let name = about.file_name.clone().unwrap_or_else(|| about.fingerprint.to_string());
         let body = UploadBody::of(image, &name);
-        let headers = self.describe(about, &name, options)?;
+        let mut headers = self.describe(about, &name, options)?;
+        if let Some(statements) = statements {
+            headers.extend(upload::header(upload::STATEMENTS).map(|header| (header, statements.to_string())));
+        }
         let url = self.base.join("1.0/images")?;
         let request = || {
             let request = Request::new(Method::Post, &url);
@@ -267,7 +301,12 @@ impl Lxd {
         }
         match self.send_in_parts(&about.fingerprint, &body, &request, monitor)? {
             Sent::Imported(done) => self.check_uploaded(&done, &about.fingerprint),
-            Sent::Present(there) => self.update_existing(&self.stored(&there, monitor)?, options),
+            Sent::Present(there) => {
+                if statements.is_some() {
+                    self.post_statements(&about.fingerprint, &options.statements, monitor)?;
+                }
+                self.update_existing(&self.stored(&there, monitor)?, options)
+            }
             Sent::Unavailable => send_whole(),
         }
     }
@@ -351,6 +390,11 @@ impl UploadBody {
             Piece::Text(form.tail()),
         ];
         Self { content_type: form.content_type(), pieces }
+    }
+
+    /// A text.
+    pub(super) fn text(text: String) -> Self {
+        Self { content_type: "application/json".to_owned(), pieces: vec![Piece::Text(text.into_bytes())] }
     }
 
     /// Whether it is worth being sent in parts at once.

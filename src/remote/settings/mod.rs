@@ -229,7 +229,7 @@ impl Settings {
         // The file is read by older versions, too, and a remote without a list could not be used by its name.
         Protocol::of_server(remote.protocol.name())?;
         if !remote.keys.is_empty() && remote.protocol != Protocol::Simplestreams {
-            return Err(Error::invalid("keys are for simplestreams servers: the others have no lists that are signed"));
+            return Err(keys_need_lists());
         }
         self.change(|all| {
             if all.contains_key(name) {
@@ -284,6 +284,27 @@ impl Settings {
         self.change(|all| match all.get_mut(name) {
             Some(remote) => {
                 remote.url = url;
+                Ok(())
+            }
+            None => Err(unknown(name, all.keys())),
+        })
+    }
+
+    /// Changes who may sign the lists of a simplestreams server, in place of the keys that were pinned before, if any. Lists that
+    /// are older than those that were accepted last are refused as before. Nothing is asked of the server.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for a remote of another protocol, and without a key: that would take the signatures off; those of
+    /// [`remotes`](Self::remotes).
+    pub fn set_keys(&self, name: &str, keys: ListKeys) -> Result<()> {
+        if keys.is_empty() {
+            return Err(Error::invalid("a remote keeps at least one key: without one its lists need no signature")
+                .with_hint("`lxd-image remote remove` and `remote add` without `--key` do that on purpose"));
+        }
+        self.change(|all| match all.get_mut(name) {
+            Some(remote) if remote.protocol != Protocol::Simplestreams => Err(keys_need_lists()),
+            Some(remote) => {
+                remote.keys = keys;
                 Ok(())
             }
             None => Err(unknown(name, all.keys())),
@@ -425,6 +446,11 @@ fn check_name(name: &str) -> Result<()> {
     let shown: String = name.chars().take(64).collect();
     Err(Error::invalid(format!("`{shown}` can't be the name of a remote"))
         .with_hint("it holds no colon, slash or blank, begins with no dash, and is not `local`"))
+}
+
+/// The error for keys of a remote of another protocol than simplestreams.
+fn keys_need_lists() -> Error {
+    Error::invalid("keys are for simplestreams servers: the others have no lists that are signed")
 }
 
 /// The error for a name that is in use.

@@ -104,7 +104,9 @@ impl ListedDigest {
     /// Adds the next image.
     pub(crate) fn add(&mut self, image: &StoredImage) {
         self.text(&image.fingerprint.to_string());
-        self.text(&format!("{} {} {}", image.properties.len(), image.aliases.len(), image.uploaded_at));
+        // The revision stands for what is beside the row: statements are added with it.
+        let counts = [image.properties.len() as u64, image.aliases.len() as u64, image.revision];
+        self.text(&format!("{counts:?} {}", image.uploaded_at));
         for (key, value) in image.properties.iter() {
             self.text(key);
             self.text(value);

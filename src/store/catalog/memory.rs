@@ -4,7 +4,7 @@
 //! conflict when they commit, and run again. So code that works with it does not depend on the
 //! stricter order of SQLite.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -214,6 +214,12 @@ impl Catalog for MemoryCatalog {
 
     fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
         Ok(self.state().attachments(fingerprint))
+    }
+
+    fn attached(&self, prefix: &str) -> Result<BTreeSet<Fingerprint>> {
+        let state = self.state();
+        let names = state.attachments.keys().filter(|(_, name)| name.starts_with(prefix));
+        Ok(names.map(|(fingerprint, _)| *fingerprint).collect())
     }
 
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {

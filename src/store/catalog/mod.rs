@@ -41,6 +41,8 @@ pub use query::{AliasPage, AliasQuery, ImagePage, ImageQuery, Order, Position, T
 pub use records::{Expected, MAX_RECORD_BYTES, SharedRecord, SharedRecords};
 pub use sqlite::SqliteCatalog;
 
+use std::collections::BTreeSet;
+
 use super::blobs::BlobKey;
 use super::image::{Alias, AliasTarget, StoredImage};
 use crate::error::Result;
@@ -136,6 +138,12 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// See [`Catalog`].
     fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>>;
+
+    /// Returns the images with a text beside them whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// See [`Catalog`].
+    fn attached(&self, prefix: &str) -> Result<BTreeSet<Fingerprint>>;
 
     /// Looks for damage, and describes each finding in one sentence. May take long.
     ///

@@ -5,6 +5,8 @@
 
 mod select;
 
+use std::collections::BTreeSet;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -507,6 +509,22 @@ pub(crate) fn attachments(connection: &Connection, wanted: &Fingerprint) -> RowR
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(Attachment { name: row.get(0)?, content: row.get(1)?, added_at: row.get(2)? });
+    }
+    Ok(found)
+}
+
+/// The images with a text whose name begins so. Answered from the key of the table, without reading a text.
+pub(crate) fn attached(connection: &Connection, prefix: &str) -> RowResult<BTreeSet<Fingerprint>> {
+    if !has_table(connection, "attachment")? {
+        return Ok(BTreeSet::new());
+    }
+    let sql = "SELECT DISTINCT fingerprint FROM attachment WHERE substr(name, 1, length(?1)) = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([prefix])?;
+    let mut found = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        // A text that is no fingerprint belongs to no image that could be found; `check` reports it.
+        found.extend(text(row, 0).and_then(|text| Ok(fingerprint(text)?)));
     }
     Ok(found)
 }

@@ -9,6 +9,7 @@
 //! since a repair replaces that file; a transaction that was committed to a replaced file is
 //! reported as lost and not as done.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -415,6 +416,10 @@ impl Catalog for SqliteCatalog {
 
     fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
         self.read(|connection| schema::attachments(connection, fingerprint))
+    }
+
+    fn attached(&self, prefix: &str) -> Result<BTreeSet<Fingerprint>> {
+        self.read(|connection| schema::attached(connection, prefix))
     }
 
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {

@@ -368,6 +368,11 @@ fn attachments(catalog: &dyn Catalog) -> Result<()> {
     })?;
     owed(catalog.attachments(&one.fingerprint)? == texts, "attached texts come back as they were, by name")?;
     owed(catalog.attachments(&other.fingerprint)?.is_empty(), "texts belong to one image")?;
+    for (prefix, count) in [("", 1), ("a", 1), ("b:", 1), ("b:12", 0), ("B", 0), ("%", 0), ("_", 0)] {
+        let found = catalog.attached(prefix)?;
+        owed(found.len() == count, "images are found by the beginning of the names of their texts")?;
+        owed(found.iter().all(|found| *found == one.fingerprint), "images without texts are not found by them")?;
+    }
     let before = catalog.version()?;
     let replaced = Attachment::new("a", "other", 9);
     write(catalog, &mut |rows| rows.attach(&one.fingerprint, &replaced))?;
@@ -382,6 +387,7 @@ fn attachments(catalog: &dyn Catalog) -> Result<()> {
         rows.insert(&one)
     })?;
     owed(catalog.attachments(&one.fingerprint)?.is_empty(), "texts go with their image")?;
+    owed(catalog.attached("")?.is_empty(), "an image is not found by texts that are gone")?;
     write(catalog, &mut |rows| rows.remove(&one.fingerprint))
 }
 

@@ -52,8 +52,9 @@ pub(super) fn split(message: &[u8], max_signature: u64) -> Result<Cleartext> {
         }
         let names = line.strip_prefix(b"Hash: ").ok_or_else(|| wrong("has a header that is not `Hash`"))?;
         for name in names.split(|byte| *byte == b',') {
-            // Blanks after a comma are as old implementations wrote them.
-            hashes.push(hash(name.trim_ascii()).ok_or_else(|| wrong("names a digest that is not known"))?);
+            // A blank after a comma is as old implementations wrote it.
+            let name = name.strip_prefix(b" ").unwrap_or(name);
+            hashes.push(hash(name).ok_or_else(|| wrong("names a digest that is not known"))?);
         }
     }
     if hashes.is_empty() {

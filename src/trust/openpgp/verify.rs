@@ -2,6 +2,7 @@
 
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SignatureVersion, SubpacketData};
+use pgp::ser::Serialize;
 use pgp::types::KeyDetails;
 
 use super::keyring::Keyring;
@@ -146,13 +147,24 @@ impl Keyring {
 /// Parses packets, all of which must be signatures.
 fn packets(bytes: &[u8], limits: &Limits) -> Result<Vec<Signature>> {
     let mut found = Vec::new();
-    for packet in PacketParser::new(bytes) {
-        match packet {
-            Ok(Packet::Signature(signature)) => found.push(signature),
-            Ok(_) => return Err(Error::malformed("the signature holds packets that are no signatures")),
-            Err(error) => {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let FirstPacket { packet, body, after } =
+            first_packet(rest).ok_or_else(|| Error::malformed("the signature is not framed as signatures are"))?;
+        rest = after;
+        match PacketParser::new(packet).next() {
+            Some(Ok(Packet::Signature(signature))) => {
+                // Numbers with other bit counts than theirs, and whatever else the crate reads and would write in another way.
+                if signature.to_bytes().ok().as_deref() != Some(body) {
+                    return Err(Error::malformed("the signature is not written as signatures are"));
+                }
+                found.push(signature);
+            }
+            Some(Ok(_)) => return Err(Error::malformed("the signature holds packets that are no signatures")),
+            Some(Err(error)) => {
                 return Err(Error::malformed(format!("the signature can't be read: {}", shown(&error))));
             }
+            None => return Err(Error::malformed("the signature holds an empty packet")),
         }
         // Each costs a pass over the document.
         if found.len() as u64 > limits.signatures {
@@ -163,6 +175,43 @@ fn packets(bytes: &[u8], limits: &Limits) -> Result<Vec<Signature>> {
         return Err(Error::malformed("there is no signature in it"));
     }
     Ok(found)
+}
+
+/// A packet in what may be several.
+struct FirstPacket<'a> {
+    /// With its header.
+    packet: &'a [u8],
+    body: &'a [u8],
+    after: &'a [u8],
+}
+
+/// The first packet. `None` for one that is cut off, and for a length that is not known at
+/// its beginning (partial or indeterminate), which only packets of data may have (RFC 9580, section 4.2). The crate takes
+/// both, and ignores half a header at the end.
+fn first_packet(bytes: &[u8]) -> Option<FirstPacket<'_>> {
+    let tag = *bytes.first()?;
+    let number = |from: usize, size: usize| {
+        let bytes = bytes.get(from..from.checked_add(size)?)?;
+        Some(bytes.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte)))
+    };
+    let (header, length) = if tag & 0xc0 == 0xc0 {
+        match number(1, 1)? {
+            length @ 0..192 => (2, length),
+            192..224 => (3, (number(1, 2)? - (192 << 8)) + 192),
+            255 => (6, number(2, 4)?),
+            _ => return None,
+        }
+    } else {
+        let size = match tag & 0x83 {
+            0x80 => 1,
+            0x81 => 2,
+            0x82 => 4,
+            _ => return None,
+        };
+        (1 + size, number(1, size)?)
+    };
+    let (packet, after) = bytes.split_at_checked(header.checked_add(length)?)?;
+    Some(FirstPacket { packet, body: packet.get(header..)?, after })
 }
 
 /// Checks what the signature says of itself: its type, its digest, its date and what it holds.
@@ -181,7 +230,11 @@ fn check_form(signature: &Signature, kind: SignatureType, announced: Option<&[Ha
     if signature.created().is_none() {
         return Err("has no date".into());
     }
-    let critical = signature.config().into_iter().flat_map(|config| config.hashed_subpackets()).any(|subpacket| {
+    let parts = || signature.config().into_iter();
+    if parts().flat_map(|config| config.unhashed_subpackets()).any(|subpacket| subpacket.is_critical) {
+        return Err("has a critical part that is not signed".into());
+    }
+    let critical = parts().flat_map(|config| config.hashed_subpackets()).any(|subpacket| {
         let unknown = matches!(
             subpacket.data,
             SubpacketData::Notation(_) | SubpacketData::Experimental(..) | SubpacketData::Other(..)

@@ -141,7 +141,15 @@ fn what_is_sent_to_a_real_lxd_is_there_byte_for_byte_and_starts() {
     ours.ok(&["import", "one.tar.xz", "--alias", "one", "--property", "note=a & b"]);
     ours.ok(&["import", "two", "two.root", "--alias", "two"]);
     ours.fails(&["copy", "one", "there:"], 1, "Remote");
-    assert_eq!(ours.ok(&["copy", "one", "mine:", "--alias", "up/one", "--public"]), one);
+    // LXD keeps no statements, and that is told.
+    let key = lxd_image::trust::SecretKey::generate().unwrap().to_text(None).unwrap();
+    std::fs::write(lxd.work().join("statement.key"), key).unwrap();
+    ours.ok(&["statement", "sign", "one", "--key", "statement.key"]);
+    let Output { status, stdout, stderr } =
+        try_run(&mut ours.command(&["copy", "one", "mine:", "--alias", "up/one", "--public"]));
+    let told = String::from_utf8_lossy(&stderr);
+    assert!(status.success() && told.contains("the server keeps none"), "{told}");
+    assert_eq!(String::from_utf8_lossy(&stdout).trim_end(), one);
     assert_eq!(ours.ok(&["copy", "two", "mine:", "--copy-aliases"]), two);
     let info = lxd.lxc(&["image", "info", "up/one"]);
     assert!(info.contains("Public: yes") && info.contains("note: a & b"), "{info}");

@@ -24,7 +24,8 @@ pub(super) fn program(variable: &str, name: &str) -> Option<PathBuf> {
     found
 }
 
-/// A store with a unified image, one with SquashFS, one with a tar, a second architecture and a private image; served.
+/// A store with a unified image, one with SquashFS, one with a tar, a second architecture and a private image; served. There are
+/// statements about some of them.
 struct Streams {
     dir: TempDir,
     serving: Serving,
@@ -57,6 +58,12 @@ impl Streams {
         let tar = import(&["three", "three.root", "--public", "--alias", "box/3"]);
         let arm = import(&["arm.tar.xz", "--public", "--alias", "box/1/arm64"]);
         let private = import(&["private.tar.xz", "--alias", "hidden"]);
+        // Items that clients of the peers don't know.
+        let key = lxd_image::trust::SecretKey::generate().unwrap().to_text(None).unwrap();
+        fs::write(dir.join("statement.key"), key).unwrap();
+        for name in ["box/1", "box/2", "hidden"] {
+            ours.ok(&["statement", "sign", name, "--key", "statement.key"]);
+        }
         let serving = Serving::start(&ours, &[]);
         Self { dir, serving, one, squashfs, tar, arm, private }
     }

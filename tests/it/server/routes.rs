@@ -35,6 +35,7 @@ const ROWS: &[Row] = &[
     ("GET, HEAD", "/1.0/images/{fingerprint}/export", "GET", "/1.0/images/PRIVATE/export", [404, 200, 200]),
     ("POST", "/1.0/images/{fingerprint}/export", "POST", "/1.0/images/PRIVATE/export", [403, 403, 400]),
     ("GET, HEAD", "/1.0/images/{fingerprint}/statements", "GET", "/1.0/images/PRIVATE/statements", [404, 200, 200]),
+    ("POST", "/1.0/images/{fingerprint}/statements", "POST", "/1.0/images/PRIVATE/statements", [403, 403, 400]),
     ("POST", "/1.0/images/{fingerprint}/secret", "POST", "/1.0/images/PRIVATE/secret", [403, 403, 202]),
     ("POST", "/1.0/images/{fingerprint}/refresh", "POST", "/1.0/images/PRIVATE/refresh", [403, 403, 501]),
     ("*", "/1.0/images/{fingerprint}/{action}", "GET", "/1.0/images/PRIVATE/nothing", [403, 403, 404]),

@@ -134,6 +134,57 @@ fn an_older_list_is_refused_until_it_is_accepted_on_purpose() {
     assert!(fs::read_dir(scratch.join("config/signed")).unwrap().all(|entry| entry.unwrap().file_name() == "lock"));
 }
 
+/// The owner changes keys: readers have both for a while, and know all the time which lists they saw.
+#[test]
+fn keys_of_a_remote_are_rotated_and_its_past_stays() {
+    let scratch = signed();
+    let lists = scratch.join("tree/streams/v1");
+    let old: Vec<_> = ["index.sjson", "images.sjson"].map(|name| (name, fs::read(lists.join(name)).unwrap())).into();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    tree(&scratch.join("tree"), "two");
+    sign(&scratch.join("tree"), &owner());
+    ok(&scratch, &["list", "signed:"]);
+    let file = |name: &str| scratch.join(name).display().to_string();
+    let (first, second) = (file("owner.asc"), file("other.asc"));
+    let shown: Value =
+        serde_json::from_str(&ok(&scratch, &["remote", "set-key", "signed", &second, "--add", "--format", "json"]))
+            .unwrap();
+    assert_eq!(shown["keys"].as_array().unwrap().len(), 2);
+    ok(&scratch, &["list", "signed:"]);
+    sign(&scratch.join("tree"), &other());
+    ok(&scratch, &["list", "signed:"]);
+    ok(&scratch, &["remote", "set-key", "signed", &second]);
+    ok(&scratch, &["list", "signed:"]);
+    sign(&scratch.join("tree"), &owner());
+    fails(&scratch, &["list", "signed:"], "Untrusted");
+    // The lists that were accepted before are known under the new keys, too.
+    ok(&scratch, &["remote", "set-key", "signed", &first]);
+    for (name, bytes) in &old {
+        fs::write(lists.join(name), bytes).unwrap();
+    }
+    assert!(fails(&scratch, &["list", "signed:"], "Untrusted").contains("accept-older"));
+    // A stolen key goes at once, whatever the server has; that is told.
+    let output = run(&scratch, &["remote", "set-key", "signed", &second]);
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stderr).contains("can't be read with them now"));
+}
+
+#[test]
+fn keys_are_set_for_lists_only_and_never_to_none() {
+    let scratch = signed();
+    let key = scratch.join("owner.asc").display().to_string();
+    fails(&scratch, &["remote", "set-key", "nobody", &key], "NotFound");
+    assert_eq!(run(&scratch, &["remote", "set-key", "signed"]).status.code(), Some(2));
+    let settings = scratch.join("config/remotes.yaml");
+    let mut text = fs::read_to_string(&settings).unwrap();
+    text.push_str("rest:\n  url: https://127.0.0.1:1\n  protocol: lxd\n");
+    fs::write(&settings, text).unwrap();
+    fails(&scratch, &["remote", "set-key", "rest", &key], "InvalidInput");
+    // One that had no keys gets some.
+    ok(&scratch, &["remote", "add", "plain", &url(&scratch), "--protocol", "simplestreams"]);
+    ok(&scratch, &["remote", "set-key", "plain", &key]);
+    ok(&scratch, &["list", "plain:"]);
+}
+
 #[test]
 fn add_refuses_keys_that_can_not_work() {
     let scratch = signed();

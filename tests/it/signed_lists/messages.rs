@@ -34,6 +34,8 @@ fn rows() -> Vec<(&'static str, String, bool)> {
         ("two hash headers", good.replacen(&hash, &format!("{hash}\nHash: SHA512"), 1), true),
         ("two digests in one header", good.replacen(&hash, &format!("{hash},SHA512"), 1), true),
         ("blanks at the end of a line", good.replacen("\"index\": {}\n", "\"index\": {} \t\n", 1), true),
+        ("two digests with a blank between", good.replacen(&hash, &format!("{hash}, SHA512"), 1), true),
+        ("form feed behind a digest", good.replacen(&hash, &format!("{hash}\x0c"), 1), false),
         ("comment header in the signature", after(&good, signature, "Comment: https://example\n"), true),
         ("a line escaped without need", good.replacen("  \"format\"", "-   \"format\"", 1), true),
         ("text before the message", format!("{{}}\n{good}"), false),
@@ -141,6 +143,34 @@ fn no_changed_byte_is_accepted_unless_the_text_stays_what_it_was() {
         // Accepted or refused, but never for another document, and never with a panic.
         let _ = ring.verify_detached(TEXT.as_bytes(), &signature, now(), &Limits::default());
         assert!(ring.verify_detached(b"other", &signature, now(), &Limits::default()).is_err());
+    }
+}
+
+/// Lengths that only packets of data may have, half a header at the end, and other packets: none of them says that the text is another
+/// one, and all of them are refused, since no other program takes them.
+#[test]
+fn packets_are_framed_as_signatures_are() {
+    let ring = keyring(OWNER);
+    let armored = owner().sign_detached(TEXT.as_bytes(), now()).unwrap();
+    let Some(gnupg) = Gnupg::new("framing") else { return };
+    let good = gnupg.gpg("--dearmor", armored.as_bytes());
+    let verify = |signature: &[u8]| ring.verify_detached(TEXT.as_bytes(), signature, now(), &Limits::default());
+    verify(&good).unwrap();
+    let head = if good[0] & 0x40 == 0 { 1 + (1 << (good[0] & 3)) } else { 2 + usize::from(good[1] >= 192) };
+    let body = &good[head..];
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    verify(&[&[0xc2, 255][..], &length, body].concat()).unwrap();
+    verify(&[&[0x8a][..], &length, body].concat()).unwrap();
+    let (first, last) = body.split_at(64);
+    let rest = u8::try_from(last.len()).unwrap_or(0);
+    for (name, signature) in [
+        ("indeterminate", [&[0x8b][..], body].concat()),
+        ("partial", [&[0xc2, 224 + 6][..], first, &[rest], last].concat()),
+        ("half a header", [&good[..], &[0xbe, 0x2b]].concat()),
+        ("a marker", [&good[..], &[0xca, 3], b"PGP"].concat()),
+        ("a longer length", [&[0x8a][..], &[0, 0, 1, 0xff], body].concat()),
+    ] {
+        assert_eq!(verify(&signature).unwrap_err().kind(), ErrorKind::Malformed, "{name}");
     }
 }
 

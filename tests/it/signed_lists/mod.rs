@@ -4,6 +4,7 @@
 mod cli;
 mod gnupg;
 mod messages;
+mod mirroring;
 mod peers;
 mod reading;
 mod writing;

@@ -277,9 +277,12 @@ fn command_line_signs_verifies_and_tells() {
         &scratch,
         &["remote", "add", "mine", &format!("file://{tree}"), "--protocol", "simplestreams", "--key", &public],
     );
-    // A mirror has a list of its own, which nobody but its owner can sign.
+    // A mirror of all keeps the signatures; one with fewer images has a list of its own.
     let mirror = scratch.join("mirror").display().to_string();
-    let output = run(&scratch, &["mirror", "mine:", &mirror]);
+    ok(&scratch, &["mirror", "mine:", &mirror]);
+    ok(&scratch, &["simplestreams", "verify", &mirror, "--key", &public]);
+    let fewer = scratch.join("fewer").display().to_string();
+    let output = run(&scratch, &["mirror", "mine:", &fewer, "--property", "variant=2"]);
     assert!(output.status.success());
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(stderr.contains("signature by") && stderr.contains("--sign"), "{stderr}");

@@ -1,7 +1,7 @@
 //! A disk and a catalog in memory whose every operation can fail, fall short or be the last one.
 //! The disk remembers what was synced, so that a power cut can take the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -436,6 +436,10 @@ impl Catalog for SimCatalog {
 
     fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
         self.read(|rows| rows.attachments(fingerprint))
+    }
+
+    fn attached(&self, prefix: &str) -> Result<BTreeSet<Fingerprint>> {
+        self.read(|rows| rows.attached(prefix))
     }
 
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use lxd_image::remote::{
-    ClientOptions, CopyOptions, Lxd, MirrorOptions, MirrorTarget, Remote, Simplestreams, copy, mirror,
+    ClientOptions, CopyOptions, Lxd, MirrorOptions, MirrorTarget, Remote, Simplestreams, UploadOptions, copy, mirror,
 };
-use lxd_image::server::{Handler, Listener, ListenerOptions, ServerOptions};
+use lxd_image::server::{Client, Handler, Listener, ListenerOptions, Request, ServerOptions};
 use lxd_image::simplestreams::{AddOptions, Tree};
 use lxd_image::store::{ImportOptions, Store};
 use lxd_image::trust::{Evidence, SecretKey};
-use lxd_image::{Cancel, ErrorKind};
+use lxd_image::{Cancel, ErrorKind, Fingerprint, Monitor};
 
 use super::policy::{needs_statement, store_with};
 use super::stores::vouch;
@@ -126,4 +126,131 @@ fn private_image_shows_its_statements_to_nobody() {
     let served = Served::new(store);
     let evidence = served.remote().evidence(&image, &lxd_image::Monitor::none()).unwrap();
     assert!(evidence.is_empty());
+}
+
+/// The lists that a server makes: an item that other readers ignore.
+#[test]
+fn copy_from_the_lists_of_our_server_takes_statements_along() {
+    let key = SecretKey::generate().unwrap();
+    let (served, scratch) = (serve(&key), Scratch::new());
+    let options = ClientOptions::new().allow_http(true);
+    let remote = Simplestreams::new(options, &served.url.parse().unwrap()).unwrap();
+    let store = store_with(&scratch, "s", needs_statement(&key));
+    let options = CopyOptions::new().architectures(["amd64".parse().unwrap()]);
+    copy(&remote, "a", &store, &options).unwrap();
+    assert_eq!(store.statements(&fingerprint("a")).unwrap().len(), 1);
+    assert_kind(copy(&remote, "b", &store, &options), ErrorKind::Untrusted);
+}
+
+#[test]
+fn statement_that_is_added_later_is_in_the_next_list() {
+    let key = SecretKey::generate().unwrap();
+    let store = Store::in_memory().unwrap();
+    let image = store.import(stream(unified("b")), &ImportOptions::new().public(true).alias(alias("b"))).unwrap();
+    let served = Served::new(store.clone());
+    let remote = Simplestreams::new(ClientOptions::new().allow_http(true), &served.url.parse().unwrap()).unwrap();
+    let listed = |remote: &Simplestreams| {
+        let image = remote.list(&Monitor::none()).unwrap().pop().unwrap();
+        remote.listed(&image, &Monitor::none()).unwrap().unwrap().statements
+    };
+    assert_eq!(listed(&remote), None);
+    store.attach_statements(&image.fingerprint, vec![vouch(&image.fingerprint, &key)]).unwrap();
+    let first = listed(&remote).unwrap();
+    let other = SecretKey::generate().unwrap();
+    store.attach_statements(&image.fingerprint, vec![vouch(&image.fingerprint, &other)]).unwrap();
+    // The list that was read before names other bytes by now.
+    let evidence = remote.evidence(&image, &Monitor::none()).unwrap();
+    assert_eq!(evidence.statements.len(), 2);
+    assert_ne!(listed(&remote).unwrap(), first);
+}
+
+#[test]
+fn mirror_to_a_tree_takes_statements_from_either_face_of_our_server() {
+    let key = SecretKey::generate().unwrap();
+    let (served, scratch) = (serve(&key), Scratch::new());
+    let options = ClientOptions::new().allow_http(true);
+    let lists = Simplestreams::new(options, &served.url.parse().unwrap()).unwrap();
+    let rest = served.remote();
+    for (name, remote) in [("rest", &rest as &dyn Remote), ("lists", &lists)] {
+        let tree = Tree::create(scratch.join(name)).unwrap();
+        for _ in 0..2 {
+            mirror(remote, MirrorTarget::Tree(&tree), &MirrorOptions::new()).unwrap();
+        }
+        let url = format!("file://{}", scratch.join(name).display());
+        let mirrored = Simplestreams::new(ClientOptions::new(), &url.parse().unwrap()).unwrap();
+        let stated: Vec<_> = mirrored
+            .list(&Monitor::none())
+            .unwrap()
+            .into_iter()
+            .filter(|image| !mirrored.evidence(image, &Monitor::none()).unwrap().is_empty())
+            .map(|image| image.fingerprint)
+            .collect();
+        assert_eq!(stated, [fingerprint("a")], "{name}");
+    }
+}
+
+/// A server whose every client is trusted, behind TLS.
+fn trusting(store: Store) -> crate::remote::server::Server {
+    let handler = Handler::new(store, ServerOptions::new());
+    crate::remote::server::Server::tls(move |asked, line| {
+        let mut request = Request::new(asked.method.parse().unwrap(), asked.path.parse().unwrap());
+        request.client = Client::Trusted(Fingerprint::of(b"the certificate of the client"));
+        for (name, value) in &asked.headers {
+            let name: http::HeaderName = name.parse().unwrap();
+            request.headers.insert(name, http::HeaderValue::from_str(value).unwrap());
+        }
+        request.body = Box::new(std::io::Cursor::new(asked.body.clone()));
+        let response = handler.handle(request);
+        let headers: Vec<(String, String)> = (response.headers.iter())
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .filter(|(name, _)| name != "content-length")
+            .collect();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let (status, is_head) = (response.status.as_u16(), asked.method == "HEAD");
+        let body = response.body.read_to_end()?;
+        crate::remote::server::answer(line, status, &headers, if is_head { b"" } else { &body })
+    })
+}
+
+#[test]
+fn upload_sends_statements_ahead_so_that_the_policy_of_the_server_sees_them() {
+    let key = SecretKey::generate().unwrap();
+    let scratch = Scratch::new();
+    let there = store_with(&scratch, "there", needs_statement(&key));
+    let server = trusting(there.clone());
+    let remote = Lxd::new(server.options(), &server.url("/")).unwrap();
+    let here = Store::in_memory().unwrap();
+    let image = import(&here, "a", &["a"]);
+    let opened = || here.open_image(&image.fingerprint).unwrap();
+    assert!(remote.upload(&opened(), &UploadOptions::new()).is_err());
+    assert!(there.images().unwrap().is_empty());
+    let first = vouch(&image.fingerprint, &key);
+    remote.upload(&opened(), &UploadOptions::new().statements(vec![first.clone()])).unwrap();
+    assert_eq!(there.statements(&image.fingerprint).unwrap(), std::slice::from_ref(&first));
+    // For an image that is there, further ones.
+    let second = vouch(&image.fingerprint, &SecretKey::generate().unwrap());
+    remote.upload(&opened(), &UploadOptions::new().statements(vec![first, second])).unwrap();
+    assert_eq!(there.statements(&image.fingerprint).unwrap().len(), 2);
+    // Nothing of them is left among the uploads.
+    let uploads = server.asked().into_iter().filter(|asked| asked.method == "PATCH").map(|asked| asked.path);
+    let uploads: Vec<String> = uploads.collect();
+    assert_eq!(uploads.len(), 1);
+    let asked = Request::new("GET".parse().unwrap(), uploads[0].parse().unwrap());
+    let mut asked = asked;
+    asked.client = Client::Trusted(Fingerprint::of(b"the certificate of the client"));
+    assert_eq!(Handler::new(there, ServerOptions::new()).handle(asked).status.as_u16(), 404);
+}
+
+#[test]
+fn statement_about_another_image_fails_the_upload() {
+    let key = SecretKey::generate().unwrap();
+    let there = Store::in_memory().unwrap();
+    let server = trusting(there.clone());
+    let remote = Lxd::new(server.options(), &server.url("/")).unwrap();
+    let here = Store::in_memory().unwrap();
+    let image = import(&here, "a", &["a"]);
+    let wrong = vouch(&fingerprint("b"), &key);
+    let options = UploadOptions::new().statements(vec![wrong]);
+    assert!(remote.upload(&here.open_image(&image.fingerprint).unwrap(), &options).is_err());
+    assert!(there.images().unwrap().is_empty());
 }

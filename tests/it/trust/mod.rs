@@ -7,6 +7,8 @@ mod carrying;
 #[cfg(feature = "cli")]
 mod cli;
 mod hostile;
+#[cfg(feature = "cli")]
+mod in_toto;
 mod keys;
 mod policy;
 mod stores;

@@ -50,6 +50,10 @@ pub(crate) const EXTENSIONS: &[ApiExtension] = &[
         upload::PARTS_EXTENSION,
         "this server's own: `/1.0/images/uploads/NAME`, and the header `X-LXD-parts` of an upload",
     ),
+    yes(
+        upload::STATEMENTS_EXTENSION,
+        "this server's own: the header `X-LXD-statements` of an upload, and `POST /1.0/images/FP/statements`",
+    ),
     no(
         "image_registries",
         "answered for reading, by the server's own remotes; a client that finds the extension copies by registries only, \

@@ -112,7 +112,7 @@ fn based_on(request: &Request, image: &StoredImage) -> Result<Option<ETag>> {
 }
 
 /// Publishes an event about this image.
-fn told(server: &ServerState, request: &Request, action: &str, image: &StoredImage) {
+pub(super) fn told(server: &ServerState, request: &Request, action: &str, image: &StoredImage) {
     let location = lifecycle::image_path(image);
     server.services.operations.lifecycle(action, &location, &Value::Null, &request.client);
 }

@@ -164,6 +164,12 @@ pub(crate) fn list_statements(server: &ServerState, call: Call<'_>) -> Response 
     statements::get(server, &call.request, call.address, call.parameter(0))
 }
 
+/// `POST /1.0/images/FINGERPRINT/statements`: further statements about an image.
+pub(crate) fn attach_statements(server: &ServerState, mut call: Call<'_>) -> Response {
+    let fingerprint = call.parameter(0).to_owned();
+    trusted(statements::attach(server, &mut call.request, &fingerprint))
+}
+
 /// `POST /1.0/images/FINGERPRINT/secret`: a token that lets somebody else download a private image.
 pub(crate) fn issue_image_token(server: &ServerState, call: Call<'_>) -> Response {
     trusted(images_write::issue_image_token(server, &call.request, call.parameter(0)))

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::body::{self, Upload};
 use super::import::in_background;
 use super::upload_headers;
-use super::{operation_result, upload};
+use super::{operation_result, statements, upload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::progress::Monitor;
@@ -67,7 +67,7 @@ impl PartRange {
 ///
 /// # Errors
 /// `InvalidInput` for a name that is not a digest; `Untrusted` for a client without a certificate.
-fn id(client: &Client, name: &str) -> Result<Fingerprint> {
+pub(super) fn id(client: &Client, name: &str) -> Result<Fingerprint> {
     let Client::Trusted(certificate) = client else {
         return Err(Error::new(ErrorKind::Untrusted, "only trusted clients upload in parts"));
     };
@@ -152,10 +152,15 @@ pub(super) fn import(server: &ServerState, request: &Request, name: &str, two: b
             limits,
             store,
         )?;
-        let options = spec.options()?;
+        let mut options = spec.options()?;
+        let sent = statements::sent_ahead(server, request)?;
+        if let Some(sent) = &sent {
+            options = options.evidence(sent.evidence.clone());
+        }
         Ok((
             id,
             spec,
+            sent,
             bytes,
             length,
             permit,
@@ -163,7 +168,7 @@ pub(super) fn import(server: &ServerState, request: &Request, name: &str, two: b
             server.services.operations.begin(Class::Task, "Uploading image", &[])?,
         ))
     };
-    let (id, spec, bytes, length, permit, options, operation) = match begin() {
+    let (id, spec, sent, bytes, length, permit, options, operation) = match begin() {
         Ok(begun) => begun,
         Err(refusal) => return operation_result::over_quota(&refusal, trusted),
     };
@@ -173,6 +178,7 @@ pub(super) fn import(server: &ServerState, request: &Request, name: &str, two: b
     let (store, operations, client) =
         (server.services.store.clone(), server.services.operations.clone(), request.client.clone());
     let (limits, notes) = (server.services.options.limits.clone(), Arc::clone(&server.services.notes));
+    let quotas = Arc::clone(&server.services.quotas);
     let begun = in_background(operation, move |operation| {
         let options = options.monitor(monitor.clone());
         let done = upload::import(&store, &limits, &body, &kind, two, Some(length), &spec, options);
@@ -189,6 +195,9 @@ pub(super) fn import(server: &ServerState, request: &Request, name: &str, two: b
             Ok(image) => {
                 permit.stored(&image);
                 spec.report(&image, &monitor);
+                if let Some(sent) = &sent {
+                    sent.forget(&store, &quotas, &notes, &client);
+                }
                 operation_result::arrived(&operations, operation, &image, &client, &monitor.omissions());
             }
             Err(error) => operation.fail(error.kind(), operation_result::sentence(&error, trusted)),

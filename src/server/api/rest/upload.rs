@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::body::{self, Upload};
 use super::upload_headers::{self, field};
-use super::{import, operation_result, parts};
+use super::{import, operation_result, parts, statements};
 use crate::error::{Error, Result};
 use crate::format::{ImageSource, Input};
 use crate::limits::Limits;
@@ -100,6 +100,7 @@ fn receive(server: &ServerState, request: Request, grant: Option<UploadGrant>, t
         let said = upload_headers::read(&request.headers)?;
         // After parsing all headers: a wrong one is an error even if the token would override it.
         let spec = allowed.map_or(Ok(said.clone()), |allowed| allowed.narrowed(said))?;
+        let sent = statements::sent_ahead(server, &request)?;
         let announced = body::announced(&request)?;
         let most = server.services.options.limits.upload;
         // The limit is on all bytes that are sent, with the few that a form has around its files.
@@ -112,9 +113,9 @@ fn receive(server: &ServerState, request: Request, grant: Option<UploadGrant>, t
             &server.services.options.limits,
             &server.services.store,
         )?;
-        Ok((spec, announced, permit, server.services.operations.begin(Class::Task, "Uploading image", &[])?))
+        Ok((spec, sent, announced, permit, server.services.operations.begin(Class::Task, "Uploading image", &[])?))
     };
-    let (spec, announced, permit, operation) = match begin() {
+    let (spec, sent, announced, permit, operation) = match begin() {
         Ok(begun) => begun,
         Err(refusal) => return operation_result::over_quota(&refusal, trusted),
     };
@@ -129,13 +130,19 @@ fn receive(server: &ServerState, request: Request, grant: Option<UploadGrant>, t
     let monitor = Monitor::none().with_cancel(operation.cancel());
     let done = spec.options().and_then(|options| {
         // Whether a private image exists is no business of a client that only names its fingerprint.
-        let options = if trusted { options } else { options.unproven_fingerprint() };
+        let mut options = if trusted { options } else { options.unproven_fingerprint() };
+        if let Some(sent) = &sent {
+            options = options.evidence(sent.evidence.clone());
+        }
         let (store, limits) = (&server.services.store, &server.services.options.limits);
         import(store, limits, &upload, &kind, two, announced, &spec, options.monitor(monitor.clone()))
     });
     if let Ok(image) = &done {
         permit.stored(image);
         spec.report(image, &monitor);
+        if let Some(sent) = &sent {
+            sent.forget(&server.services.store, &server.services.quotas, &server.services.notes, &client);
+        }
     }
     if done.is_err() {
         // A client that still sends would lose the response with the reset of the connection.

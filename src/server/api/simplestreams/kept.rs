@@ -1,5 +1,6 @@
 //! [`Streams`]: what is kept of the tree between requests.
 
+use super::bundles::Bundles;
 use super::digests::Digests;
 use super::documents::Newest;
 use super::turn::Turn;
@@ -9,6 +10,8 @@ use super::turn::Turn;
 pub(crate) struct Streams {
     /// The digests of the files of split images.
     pub(super) digests: Digests,
+    /// The statements about images, as files of the list.
+    pub(super) bundles: Bundles,
     /// The documents that were made last.
     pub(super) newest: Newest,
     /// Makes long lists one at a time.

@@ -75,22 +75,31 @@ impl Listed {
     }
 }
 
-/// Passes the products of these images to `write`, in the order of their keys. Split images are in
-/// it whose `parts` are known.
+/// Where a list gets from what it tells of images.
+pub(super) struct Sources<'s, 'a> {
+    /// The digests of the files of split images; those without are not listed.
+    pub(super) parts: &'s HashMap<Fingerprint, Parts>,
+    /// Reads an image as it is now.
+    pub(super) image: &'s mut dyn FnMut(&Fingerprint) -> Result<Option<Cow<'a, StoredImage>>>,
+    /// The file with the statements about an image, if there are some.
+    pub(super) statements: &'s mut dyn FnMut(&StoredImage) -> Result<Option<PublishedFile>>,
+}
+
+/// Passes the products of these images to `write`, in the order of their keys.
 ///
-/// Each image is read by `get` when its product is written. One that is gone or changed since it
+/// Each image is read when its product is written. One that is gone or changed since it
 /// was `listed` is left out: the catalog has another version then, and the list is made again. One
 /// that no list can hold is passed to `skipped`, and hides no other.
 ///
 /// # Errors
-/// Those of `get` and `write`.
-pub(super) fn products<'a>(
+/// Those of the sources and `write`.
+pub(super) fn products(
     listed: &[Listed],
-    parts: &HashMap<Fingerprint, Parts>,
-    get: &mut dyn FnMut(&Fingerprint) -> Result<Option<Cow<'a, StoredImage>>>,
+    sources: &mut Sources<'_, '_>,
     skipped: &mut dyn FnMut(&Fingerprint, &Error),
     write: &mut dyn FnMut(String, &Product) -> Result<()>,
 ) -> Result<()> {
+    let parts = sources.parts;
     let mut listed: Vec<&Listed> =
         listed.iter().filter(|image| !image.is_split || parts.contains_key(&image.fingerprint)).collect();
     // What describes a product last describes it, and a new image must not give others another version.
@@ -110,10 +119,13 @@ pub(super) fn products<'a>(
         let mut versions: HashMap<String, u32> = HashMap::new();
         for member in members {
             let fingerprint = member.image.fingerprint;
-            let Some(image) = get(&fingerprint)?.filter(|image| member.image.is(image)) else { continue };
+            let found = (sources.image)(&fingerprint)?;
+            let Some(image) = found.filter(|image| member.image.is(image)) else { continue };
+            let statements = (sources.statements)(&image)?;
             let published = publication(&image, parts.get(&fingerprint)).and_then(|mut publication| {
                 key.clone_into(&mut publication.product);
                 publication.aliases = member.own;
+                publication.statements = statements;
                 if !member.apart {
                     let default = default_alias(&image);
                     publication.aliases.extend(default.filter(|name| !names.is_taken(name, image.architecture)));

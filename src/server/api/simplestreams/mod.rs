@@ -24,6 +24,7 @@
 //! one request at a time ([`Turn`]), page by page; other requests wait for it, 30 seconds at most,
 //! and are then answered with 503 and `Retry-After`, while the work goes on.
 
+mod bundles;
 mod digests;
 mod documents;
 pub(crate) mod kept;
@@ -49,6 +50,7 @@ use super::rest::export;
 use super::rest::quoted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
+use crate::protocol::simplestreams::STATEMENTS_TYPE;
 use crate::server::core::access;
 use crate::server::core::client::Client;
 use crate::server::core::public::ListedDigest;
@@ -92,6 +94,9 @@ pub(crate) fn file(server: &ServerState, request: &Request, name: &str) -> Optio
     digits.parse::<Fingerprint>().ok()?;
     let one = || -> Result<Response> {
         let image = access::find_local_image(&server.services, &Client::Untrusted, digits, None)?;
+        if ending == STATEMENTS_TYPE {
+            return bundles::respond(server, request, &image);
+        }
         if image.rootfs_size.is_none() {
             return if ending == UNIFIED {
                 Ok(export::export(server, request, &image, true))
@@ -189,11 +194,28 @@ fn make<'a>(
     // Forgets the digests of images that are gone, or the map would grow with every build of an
     // image.
     digests.keep(&split);
+    let stated = server.services.store.stated()?;
+    let bundles = &server.streams.bundles;
+    bundles.keep(&stated);
     let mut list = ListWriter::default();
     let mut skipped = |fingerprint: &Fingerprint, error: &Error| {
         server.services.notes.skipped(&fingerprint.to_string(), error);
     };
-    list::products(listed, &parts, get, &mut skipped, &mut |key, product| list.write(key, product))?;
+    let mut statements = |image: &StoredImage| {
+        if !stated.contains(&image.fingerprint) {
+            return Ok(None);
+        }
+        match bundles.file(&server.services.store, image) {
+            // A damaged statement does not hide its image; clients that need it refuse the image.
+            Err(error) if error.kind() == ErrorKind::Malformed => {
+                server.services.notes.skipped(&format!("the statements about {}", image.fingerprint), &error);
+                Ok(None)
+            }
+            file => file.map(Some),
+        }
+    };
+    let mut sources = list::Sources { parts: &parts, image: get, statements: &mut statements };
+    list::products(listed, &mut sources, &mut skipped, &mut |key, product| list.write(key, product))?;
     let whole = digests.are_settled(&split);
     Ok(server.streams.newest.set(state, whole, list, server.services.store.now()))
 }

@@ -30,6 +30,7 @@ mod tls;
 mod transaction;
 mod version;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -390,6 +391,13 @@ impl Catalog for PostgresCatalog {
     fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
         let rows = self.rows(rows::ATTACHMENTS, &[(&fingerprint.to_string(), Type::TEXT)])?;
         rows.iter().map(|row| rows::attachment(row).map_err(rows::damaged)).collect()
+    }
+
+    fn attached(&self, prefix: &str) -> Result<BTreeSet<Fingerprint>> {
+        let sql = "SELECT DISTINCT fingerprint FROM @.attachment WHERE starts_with(name, $1)";
+        let rows = self.rows(sql, &[(&prefix, Type::TEXT)])?;
+        // A text that is no fingerprint belongs to no image that could be found; `check` reports it.
+        Ok(rows.iter().filter_map(|row| rows::row_fingerprint(row).ok()).collect())
     }
 
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {

@@ -1,5 +1,6 @@
 //! Blobs and a catalog in memory whose every call is a step of the scheduler.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,6 +159,10 @@ impl Catalog for SteppedCatalog {
 
     fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
         self.read("attachments", |rows| rows.attachments(fingerprint))
+    }
+
+    fn attached(&self, prefix: &str) -> Result<BTreeSet<Fingerprint>> {
+        self.read("attached", |rows| rows.attached(prefix))
     }
 
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {

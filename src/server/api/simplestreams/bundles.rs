@@ -1,0 +1,56 @@
+//! [`Bundles`]: the statements about images as files of the list, `images/FINGERPRINT.intoto.jsonl`: JSON lines, one envelope
+//! on each. LXD, Incus and other readers ignore items of that type.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::Result;
+use crate::fingerprint::Fingerprint;
+use crate::protocol::simplestreams::{ItemPath, PublishedFile, STATEMENTS_TYPE};
+use crate::server::message::{Request, Response};
+use crate::server::state::ServerState;
+use crate::store::{Store, StoredImage};
+
+/// Sizes and digests of bundles, which a list needs, with the revision of the image's row that they are right for.
+#[derive(Debug, Default)]
+pub(super) struct Bundles(Mutex<HashMap<Fingerprint, (u64, PublishedFile)>>);
+
+impl Bundles {
+    /// The bundle of an image as a file of the list.
+    ///
+    /// # Errors
+    /// `Malformed` for a damaged statement; those of the catalog.
+    pub(super) fn file(&self, store: &Store, image: &StoredImage) -> Result<PublishedFile> {
+        if let Some((revision, file)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&image.fingerprint)
+            && *revision == image.revision
+        {
+            return Ok(file.clone());
+        }
+        let text = store.bundle(&image.fingerprint)?;
+        let path: ItemPath = format!("images/{}.{STATEMENTS_TYPE}", image.fingerprint).parse()?;
+        let file = PublishedFile::new(path, text.len() as u64, Fingerprint::of(text.as_bytes()));
+        let known = (image.revision, file.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(image.fingerprint, known);
+        Ok(file)
+    }
+
+    /// Forgets all other images.
+    pub(super) fn keep(&self, stated: &BTreeSet<Fingerprint>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|fingerprint, _| stated.contains(fingerprint));
+    }
+}
+
+/// The bundle of an image that everybody may see. Its tag is the digest of the row's state: statements are added with it.
+pub(super) fn respond(server: &ServerState, request: &Request, image: &StoredImage) -> Result<Response> {
+    let text = server.services.store.bundle(&image.fingerprint)?;
+    if text.is_empty() {
+        return Err(crate::server::core::access::not_found());
+    }
+    let etag = Fingerprint::of(text.as_bytes()).to_string();
+    if super::conditional::is_known(request, &etag) {
+        return Ok(Response::new(http::StatusCode::NOT_MODIFIED).with(http::header::ETAG, &super::quoted(&etag)));
+    }
+    let response = Response::text(http::StatusCode::OK, "application/jsonl", text);
+    Ok(response.with(http::header::ETAG, &super::quoted(&etag)))
+}
