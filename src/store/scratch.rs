@@ -80,7 +80,6 @@ impl Scratch {
 
     /// The bytes that one upload may fill: what is free but a twentieth, so that a disk is never filled to its last byte by
     /// it. `None` where that is not known.
-    #[cfg(any(feature = "remote", feature = "server"))]
     pub(crate) fn space(&self) -> Result<Option<u64>> {
         let free = self.files.space().map_err(|error| Error::io("the free space can't be told", error))?;
         Ok(free.map(|free| free - free / 20))
@@ -184,7 +183,7 @@ impl StagedFile {
         self.length == 0
     }
 
-    /// Opens its bytes for reading. They stay readable when the file is dropped.
+    /// Opens its bytes for reading, also those that are written later. They stay readable when the file is dropped.
     ///
     /// # Errors
     /// `Io`.

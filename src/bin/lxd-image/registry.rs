@@ -199,6 +199,7 @@ pub(crate) fn push(
     if let Some(from) = &push.mount_from {
         options = options.mount_from(&**from);
     }
+    options = options.statements(store.statements(&image.fingerprint)?);
     let digest = registry.push(&store.open_image(&image.fingerprint)?, push.reference, &options)?;
     session.explain(|| format!("the manifest is {digest}"));
     Ok(())
