@@ -50,7 +50,7 @@ pub use self::reference::OciReference;
 #[cfg(feature = "remote")]
 pub(crate) use self::reference::check_repository;
 #[cfg(feature = "remote")]
-pub(crate) use self::referrers::{fallback_tag, referrer_entry};
+pub(crate) use self::referrers::{fallback_tag, is_or_may_be, referrer_entry};
 pub use self::source::{BlobSink, BlobSource, RawDocument, Reference, Tag, open_blob, read_blob};
 #[cfg(feature = "trust")]
 pub use self::statements::{STATEMENT, put_statements, read_statements};

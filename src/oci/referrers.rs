@@ -30,6 +30,12 @@ pub(crate) fn referrer_entry(descriptor: &Descriptor, manifest: &Manifest) -> De
     entry
 }
 
+/// Whether an entry in a list of referrers is of an artifact type, or does not say: tools of before OCI 1.1, such as
+/// `skopeo` 1.9, drop the types when they copy a list.
+pub(crate) fn is_or_may_be(entry: &Descriptor, artifact_type: &str) -> bool {
+    entry.artifact_type.as_deref().is_none_or(|stated| stated == artifact_type)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -9,6 +9,7 @@ use super::digest::Digest;
 use super::document::{Descriptor, Manifest, to_json};
 use super::image::fetch;
 use super::media_type;
+use super::referrers::is_or_may_be;
 use super::source::{BlobSink, BlobSource, open_blob};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
@@ -73,7 +74,7 @@ pub fn read_statements(
     monitor: &Monitor,
 ) -> Result<Vec<Envelope>> {
     let (mut all, mut total) = (Vec::new(), 0_u64);
-    for entry in referrers.iter().filter(|entry| entry.artifact_type.as_deref() == Some(STATEMENT)) {
+    for entry in referrers.iter().filter(|entry| is_or_may_be(entry, STATEMENT)) {
         monitor.check()?;
         let reading = Reading { source, subject, fingerprint, limits, monitor };
         match reading.referrer(entry, &mut total) {
@@ -112,11 +113,15 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// The statements of one referrer. What is read is added to `total`, which bounds the number of requests as well.
+    /// The statements of one referrer. What is read is added to `total`.
     fn referrer(&self, entry: &Descriptor, total: &mut u64) -> Result<Vec<Envelope>> {
         let raw = fetch(self.source, entry, self.limits, self.monitor)?;
         self.count(raw.bytes.len() as u64, total)?;
         let manifest = raw.document(self.limits)?.into_manifest()?;
+        if manifest.artifact_type() != Some(STATEMENT) {
+            // The list did not say what it is.
+            return Ok(Vec::new());
+        }
         if manifest.subject.as_ref().is_none_or(|subject| subject.digest != *self.subject) {
             return Err(Error::malformed("its subject is another manifest"));
         }

@@ -30,7 +30,7 @@ impl Session {
     }
 }
 
-/// Lists the tags of `NAME:REPOSITORY/`, or the repositories of `NAME:` and below `NAME:PATH/`.
+/// Lists the tags of images in `NAME:REPOSITORY/`, or the repositories of `NAME:` and below `NAME:PATH/`.
 ///
 /// `words` are parts of names; all must match.
 ///
@@ -53,7 +53,10 @@ pub(crate) fn list(
     let found = listed(registry, repository, &monitor);
     drop(shown);
     let (column, all) = match found? {
-        Listed::Tags(tags) => ("tag", tags.iter().map(|tag| tag.as_str().to_owned()).collect::<Vec<_>>()),
+        Listed::Tags(tags) => {
+            let images = tags.iter().filter(|tag| !tag.is_about_manifest());
+            ("tag", images.map(|tag| tag.as_str().to_owned()).collect::<Vec<_>>())
+        }
         Listed::Repositories(names) => ("repository", names),
     };
     let rows = all

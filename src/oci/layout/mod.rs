@@ -17,7 +17,7 @@ use super::digest::Digest;
 use super::document::{Descriptor, Document, Index, parse, shorten};
 use super::image::fetch;
 use super::media_type;
-use super::referrers::{fallback_tag, is_fallback_tag, referrer_entry};
+use super::referrers::{fallback_tag, is_fallback_tag, is_or_may_be, referrer_entry};
 use super::source::{BlobSource, RawDocument, Reference};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Input;
@@ -165,7 +165,7 @@ impl Layout {
     }
 
     /// What says something about a manifest: the descriptors of the manifests whose subject it is, of one artifact type or
-    /// of all. They are claims until they are read.
+    /// of all. They are claims until they are read; those that don't say their type are among them.
     ///
     /// # Errors
     /// `Malformed`; `Mismatch` for a damaged layout; `LimitExceeded` for `oci_manifests`.
@@ -177,8 +177,7 @@ impl Layout {
         monitor: &Monitor,
     ) -> Result<Vec<Descriptor>> {
         let all = self.all_referrers(limits, monitor)?.get(fallback_tag(digest)?.as_str());
-        let wanted =
-            |entry: &&Descriptor| artifact_type.is_none_or(|wanted| entry.artifact_type.as_deref() == Some(wanted));
+        let wanted = |entry: &&Descriptor| artifact_type.is_none_or(|wanted| is_or_may_be(entry, wanted));
         Ok(all.into_iter().flatten().filter(wanted).cloned().collect())
     }
 

@@ -28,8 +28,6 @@ use crate::trust::Evidence;
 
 /// Threads that read manifests for a list.
 const LIST_THREADS: usize = 6;
-/// The beginning of the tags of referrers, which name no image.
-const FALLBACK_TAGS: &[&str] = &["sha256-", "sha512-"];
 
 /// What a manifest holds.
 pub(super) enum Held {
@@ -269,8 +267,7 @@ impl Remote for OciRegistry {
         };
         let repository = OciRepository::new(self.clone(), name.clone())?;
         let tags = repository.tags(monitor)?;
-        let tags: Vec<&Tag> =
-            tags.iter().filter(|tag| !FALLBACK_TAGS.iter().any(|front| tag.as_str().starts_with(front))).collect();
+        let tags: Vec<&Tag> = tags.iter().filter(|tag| !tag.is_about_manifest()).collect();
         let next = AtomicUsize::new(0);
         let found: Mutex<Vec<(usize, Result<Vec<StoredImage>>)>> = Mutex::default();
         std::thread::scope(|scope| {

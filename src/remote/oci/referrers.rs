@@ -9,8 +9,8 @@ use super::token::Scope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::oci::{
-    BlobSource, Descriptor, Digest, Document, Index, Manifest, RawDocument, Reference, fallback_tag, media_type,
-    referrer_entry, to_json,
+    BlobSource, Descriptor, Digest, Document, Index, Manifest, RawDocument, Reference, fallback_tag, is_or_may_be,
+    media_type, referrer_entry, to_json,
 };
 use crate::progress::Monitor;
 use crate::protocol::escape::query;
@@ -21,7 +21,7 @@ pub(super) const SUBJECT: &str = "oci-subject";
 
 impl OciRepository {
     /// What says something about a manifest: the descriptors of the manifests whose subject it is, of one artifact type
-    /// or of all. They are claims until they are fetched.
+    /// or of all. They are claims until they are fetched; those that don't say their type are among them.
     ///
     /// # Errors
     /// `LimitExceeded` for `oci_manifests`; `Remote` for a list without end; those of
@@ -37,8 +37,7 @@ impl OciRepository {
             Some(all) => all,
             None => self.fallback_index(digest, &limits, monitor)?.map(|index| index.manifests).unwrap_or_default(),
         };
-        let wanted =
-            |entry: &Descriptor| artifact_type.is_none_or(|wanted| entry.artifact_type.as_deref() == Some(wanted));
+        let wanted = |entry: &Descriptor| artifact_type.is_none_or(|wanted| is_or_may_be(entry, wanted));
         Ok(all.into_iter().filter(wanted).collect())
     }
 

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use lxd_image::format::Input;
 use lxd_image::oci::{Descriptor, ImagePush, LayoutWriter, STATEMENT, put_statements};
 use lxd_image::trust::SecretKey;
 use lxd_image::{Architecture, Fingerprint, ImageType, Monitor};
@@ -60,7 +59,7 @@ fn layout_with_statement(place: &Place, name: &str, about: Option<Fingerprint>) 
     let bytes = fs::read(place.at("box.tar")).unwrap();
     let key = SecretKey::parse(&fs::read(place.at("key")).unwrap(), None).unwrap();
     let fingerprint = Fingerprint::of(&bytes);
-    let file = Input::open(place.at("box.tar")).unwrap().as_blob().unwrap().clone();
+    let file = lxd_image::io::Blob::from(fs::read(place.at("box.tar")).unwrap());
     let push = ImagePush::new(fingerprint, ImageType::Container, Architecture::X86_64, file);
     let mut layout = LayoutWriter::directory(place.at(name), &Monitor::none()).unwrap();
     let entry: Descriptor = push.write(&mut layout, &Monitor::none()).unwrap();
@@ -89,7 +88,7 @@ fn bundle_without_the_needed_statement_is_refused() {
     let place = place();
     bundle(&place, "without.tar");
     let refused = import(&place, &["bundle", "import", "without.tar"]);
-    refused.failed(1, "error[Untrusted]: the rule `ours` of the policy refuses the image");
+    refused.failed(1, "error[Untrusted]: without.tar: the rule `ours` of the policy refuses the image");
     assert_eq!(run(&place, &["--store", "other", "list", "--format", "csv"]).good(), "");
     sign(&place);
     bundle(&place, "with.tar");
@@ -151,7 +150,7 @@ fn statement_about_another_image_is_left_out_and_told() {
 fn malformed_statement_is_left_out_and_told() {
     let place = place();
     let mut layout = LayoutWriter::directory(place.at("b"), &Monitor::none()).unwrap();
-    let file = Input::open(place.at("box.tar")).unwrap().as_blob().unwrap().clone();
+    let file = lxd_image::io::Blob::from(fs::read(place.at("box.tar")).unwrap());
     let fingerprint = Fingerprint::of(&fs::read(place.at("box.tar")).unwrap());
     let push = ImagePush::new(fingerprint, ImageType::Container, Architecture::X86_64, file);
     let entry = push.write(&mut layout, &Monitor::none()).unwrap();
