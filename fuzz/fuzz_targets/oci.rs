@@ -298,11 +298,10 @@ fn listing(top: &Path) -> Listing {
             (size, names) = (0, 0);
         }
         let target = fs::read_link(&path).unwrap_or_default();
-        let time = about.mtime().unsigned_abs();
+        // What is beside the root file system is made anew each time.
+        let time = if path.starts_with(top.join("rootfs")) { about.mtime().unsigned_abs() } else { 0 };
         let facts = [about.mode().into(), about.uid().into(), about.gid().into(), size, names, time];
         found.insert(path.strip_prefix(top).expect("it is below").to_path_buf(), (facts, target));
     }
-    // The directory of the image itself is made anew each time.
-    found.remove(Path::new(""));
     found
 }

@@ -125,6 +125,7 @@ pub(crate) fn info(image: &UnverifiedImage, reference: &str, session: &Session) 
     let fields = [
         ("reference", json!(reference)),
         ("digest", json!(image.content_digest)),
+        ("incus_fingerprint", json!(image.incus_fingerprint.map(|fingerprint| fingerprint.to_string()))),
         ("architecture", json!(image.architecture.kernel_name())),
         ("type", json!(image.image_type.name())),
         ("size", json!(image.size)),
@@ -141,7 +142,10 @@ fn for_people(image: &UnverifiedImage, reference: &str) -> String {
     let mut lines = vec![
         format!("Reference: {}", safe(reference)),
         format!("Digest: {}", safe(image.content_digest.as_deref().unwrap_or_default())),
-        "Fingerprint: known after the download".to_owned(),
+        match &image.incus_fingerprint {
+            Some(incus) => format!("Fingerprint: known after the download (Incus: {incus})"),
+            None => "Fingerprint: known after the download".to_owned(),
+        },
         format!("Size: {} (to download)", size(image.size)),
         format!("Architecture: {}", image.architecture),
         format!("Type: {}", image.image_type.name()),

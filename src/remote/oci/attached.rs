@@ -61,6 +61,7 @@ pub(super) fn describe(
     image.size = found.image.size().saturating_add(metadata.size());
     image.content_digest = Some(metadata.digest().to_string());
     // Its metadata say what it is; it is no image of an application.
+    image.incus_fingerprint = None;
     for key in ["type", "description"] {
         image.properties.remove(key);
     }

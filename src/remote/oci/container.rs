@@ -76,6 +76,7 @@ impl ContainerConfig {
         image.size = found.image.size();
         image.created_at = self.config.created_seconds();
         image.system = wanted.system;
+        image.incus_fingerprint = Some(found.image.incus_fingerprint());
         image
     }
 }

@@ -260,6 +260,12 @@ fn container_image_becomes_an_instance_image_once() {
     push_container(&client, "app", "1", &[base.clone(), upper]);
     ok(&scratch, &["remote", "add", "reg", &registry.url(), "--protocol", "oci"]);
     let info = ok(&scratch, &["info", "reg:app:1"]);
+    // Incus hashes the digests of the layers, as `skopeo` names them, and no bytes.
+    let raw: serde_json::Value =
+        serde_json::from_str(&skopeo(&["inspect", "--raw", "--tls-verify=false", &registry.skopeo("app:1")])).unwrap();
+    let digests = raw["layers"].as_array().unwrap().iter().map(|layer| layer["digest"].as_str().unwrap());
+    let incus = lxd_image::Fingerprint::of(digests.collect::<String>().as_bytes());
+    assert!(info.contains(&format!("(Incus: {incus})")), "{info}");
     assert!(info.contains("Digest: sha256:") && info.contains("type: oci"), "{info}");
     let digits = ok(&scratch, &["copy", "reg:app:1", "local:", "--alias", "app", "--auto-update"]);
     assert_eq!(ok(&scratch, &["get-property", "app", "type"]), "oci\n");
