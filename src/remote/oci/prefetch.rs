@@ -5,7 +5,8 @@
 //! not fit is not fetched ahead. Everything is gone as soon as nobody can read any more.
 //!
 //! With a store, blobs that it keeps are taken from there, and the others are staged and kept there for the next image, each
-//! as soon as it is whole: of a download that is cancelled nothing is left but these.
+//! as soon as it is whole: of a download that is cancelled nothing is left but these. What a killed process had of a blob is
+//! not fetched again.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -18,7 +19,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::repository::OciRepository;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::nameless;
 use crate::io::{Blob, ReadAt};
 use crate::oci::Descriptor;
@@ -214,25 +215,40 @@ impl Queue {
         {
             return Ok(None);
         }
-        let mut target = match kept {
-            Some(store) => Target::Staged(store.stage_file()?),
-            None => Target::Unnamed(nameless(&std::env::temp_dir()).map_err(unnamed_error)?),
+        let (mut target, before) = match kept.zip(slot.digest()) {
+            Some((store, digest)) => {
+                let (staged, before) = store.stage_layer(&digest, slot.descriptor.size, &monitor)?;
+                (Target::Staged(staged), before)
+            }
+            None => (Target::Unnamed(nameless(&std::env::temp_dir()).map_err(unnamed_error)?), Hasher::new()),
         };
         // One for all readers: it reads what is written after it was opened, too.
         let blob = target.blob()?;
-        let mut reader = repository.download(&slot.descriptor, &monitor)?.reader();
+        let mut written = before.bytes();
+        let is_resumed = written > 0;
+        let mut reader = repository.download(&slot.descriptor, &monitor)?.reader_after(before);
         let mut buffer = vec![0; BUFFER_BYTES];
-        let mut written = 0_u64;
         loop {
             let count = match reader.read(&mut buffer) {
-                Ok(0) => return Ok(Some(target)),
+                Ok(0) => {
+                    slot.publish(&blob, written);
+                    return Ok(Some(target));
+                }
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let error = Error::from(error);
+                    // The part that was there may be damaged, and is gone now: the copy begins again without it.
+                    let is_damaged = is_resumed && error.kind() == ErrorKind::Mismatch;
+                    return Err(if is_damaged { error.needs_restart() } else { error });
+                }
             };
             target.append(buffer.get(..count).unwrap_or_default())?;
             written = written.saturating_add(count as u64);
-            slot.publish(&blob, written);
+            // What a killed process left is shown to nobody before the digest of all was compared.
+            if !is_resumed {
+                slot.publish(&blob, written);
+            }
         }
     }
 

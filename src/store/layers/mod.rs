@@ -138,14 +138,18 @@ impl Store {
         Ok(self.scratch.space()?.map_or(limit, |free| limit.min(free.saturating_add(bytes) / 4)))
     }
 
-    /// Drops all layers where an import failed because the disk is full, and returns what they took. It is the import's
+    /// Drops all layers, and parts of them, where an import failed because the disk is full, and returns what they took. It is the import's
     /// error that counts: where this fails too, nothing was dropped.
     pub(super) fn drop_layers_for_room(&self, error: &Error) -> LayerTotals {
         // The directory for temporary files may be on another disk, and its error names it.
         if error.kind() != ErrorKind::StorageFull || error.file() == Some(&*std::env::temp_dir()) {
             return LayerTotals::default();
         }
-        self.cached_layers().and_then(|all| self.drop_layers(&all)).unwrap_or_default()
+        let mut dropped = self.cached_layers().and_then(|all| self.drop_layers(&all)).unwrap_or_default();
+        let (parts, bytes) = self.scratch.drop_parts().unwrap_or_default();
+        dropped.layers = dropped.layers.saturating_add(parts);
+        dropped.bytes = dropped.bytes.saturating_add(bytes);
+        dropped
     }
 
     /// Marks layers as dead that are as they were read, and deletes them. Returns what was dropped.
