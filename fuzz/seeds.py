@@ -211,6 +211,75 @@ def disks():
     yield 5, b"".join(part.ljust(length, b"\0") for part, length in parts) + data
 
 
+def containers():
+    """What registries and layouts say, as the target `oci` reads it: what the bytes are, then the bytes."""
+    def digest(data):
+        return "sha256:" + hashlib.sha256(data).hexdigest()
+
+    def described(kind, data, **more):
+        return dict({"mediaType": kind, "digest": digest(data), "size": len(data)}, **more)
+
+    oci, docker = "application/vnd.oci.image.", "application/vnd.docker."
+    platforms = [{"architecture": name, "os": "linux"} for name in ("amd64", "arm64", "riscv64")] + [{"architecture": "arm", "os": "linux", "variant": "v7"}]
+    layers = [described(oci + "layer.v1.tar" + ending, b"layer" + ending.encode()) for ending in ("", "+gzip", "+zstd")]
+    plain = {"schemaVersion": 2, "mediaType": oci + "manifest.v1+json", "config": described(oci + "config.v1+json", b"{}"), "layers": layers}
+    empty = described("application/vnd.oci.empty.v1+json", b"{}")
+    unified = described("application/vnd.lxd-image.unified.v1.tar+zstd", b"image", annotations={"org.opencontainers.image.title": "unified.tar.zst"})
+    notes = {"vnd.lxd-image.fingerprint": unified["digest"][7:], "vnd.lxd-image.type": "container", "vnd.lxd-image.property.os": "Box",
+             "org.opencontainers.image.created": "2024-01-02T03:04:05Z"}
+    artifact = {"schemaVersion": 2, "artifactType": "application/vnd.lxd-image.v1", "config": empty, "layers": [unified], "annotations": notes}
+    split = dict(artifact, layers=[described("application/vnd.incus.metadata", b"m"), described("application/x-qcow2", b"disk")], annotations=None)
+    statement = {"schemaVersion": 2, "artifactType": "application/vnd.dsse.envelope.v1+json", "config": empty, "subject": described(plain["mediaType"], b"x"),
+                 "layers": [described("application/vnd.dsse.envelope.v1+json", b"{}")]}
+    index = {"schemaVersion": 2, "mediaType": oci + "index.v1+json", "manifests": [described(plain["mediaType"], b"m", platform=one) for one in platforms], "x": 1.5}
+    older = {"schemaVersion": 2, "mediaType": docker + "distribution.manifest.list.v2+json", "manifests": index["manifests"]}
+    for document in (plain, artifact, split, statement, index, older, {"schemaVersion": 1, "fsLayers": []}, dict(plain, manifests=[])):
+        for stated in (0, 8, 16, 24):
+            yield bytes([stated]) + json.dumps(document).encode()
+    config = {"architecture": "amd64", "os": "linux", "created": "2024-01-02T03:04:05Z", "rootfs": {"type": "layers", "diff_ids": [digest(b"1"), digest(b"2")]},
+              "config": {"User": "1000:www", "Env": ["A=b"], "Cmd": ["/bin/sh"], "Volumes": {"/data": {}}, "ExposedPorts": {"80/tcp": {}}, "Labels": {"a": "b"}},
+              "history": [{"created_by": "x", "empty_layer": True}, {}]}
+    yield bytes([1 | 2 << 3]) + json.dumps(config).encode()
+    yield bytes([1]) + json.dumps(dict(config, rootfs={"type": "layers", "diff_ids": None})).encode()
+    for text in ("library/alpine:3.20", "a/b@" + digest(b""), "a:1@" + digest(b""), digest(b""), "sha512:" + "0f" * 64, "latest",
+                 'Bearer realm="https://auth.example/token",service="reg.example",scope="repository:a/b:pull,push"', 'Basic realm="a \\"b\\"", Bearer realm=x'):
+        yield b"\2" + text.encode()
+    blobs = {name: data for data in (json.dumps(plain).encode(), json.dumps(artifact).encode(), json.dumps(statement).encode()) for name in [digest(data)]}
+    entries = [described(plain["mediaType"], data, annotations={"org.opencontainers.image.ref.name": "box%d" % number}) for number, data in enumerate(blobs.values())]
+    listed = json.dumps(dict(index, manifests=entries[2:])).encode()
+    blobs[digest(listed)] = listed
+    entries.append(described(index["mediaType"], listed, annotations={"org.opencontainers.image.ref.name": entries[0]["digest"].replace(":", "-")}))
+    files = [("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", json.dumps({"schemaVersion": 2, "manifests": entries}).encode())]
+    files += [("blobs/" + name.replace(":", "/"), data) for name, data in blobs.items()]
+
+    def packed(members):
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            for name, content in members:
+                member = tarfile.TarInfo(name)
+                if isinstance(content, str):
+                    member.type, member.linkname = (tarfile.LNKTYPE, content[1:]) if content.startswith("=") else (tarfile.SYMTYPE, content)
+                elif content is None:
+                    member.type, member.mode = tarfile.DIRTYPE, 0o755
+                else:
+                    member.size = len(content)
+                archive.addfile(member, io.BytesIO(content if isinstance(content, bytes) else b""))
+        return made.getvalue()
+
+    yield b"\3" + packed(files)
+    base = [("etc/", None), ("etc/passwd", b"root:x:0:0::/:/bin/sh"), ("a/", None), ("a/x", b"x"), ("a/y", "=a/x"), ("link", "a"), ("out", "/mnt/lxi-canary/dir")]
+    for upper in ([("a/.wh.x", b"")], [("a/.wh..wh..opq", b""), ("a/new", b"n")], [("link/", None), ("link/b", b"b")], [("out/keep", b"k")], [(".wh.a", b""), ("a", b"a")],
+                  [("a/x/", None), ("a/x/deep", b"d")], [("b", "=a/y"), (".wh.link", b"")], [(".wh..", b""), (".wh.", b"")], [("../up", b"u")], [("sbin/init", b"i")]):
+        one, two = (made.rstrip(b"\0") for made in (packed(base), packed(upper)))
+        one, two = (made.ljust((len(made) + 511) // 512 * 512 + 1024, b"\0") for made in (one, two))
+        for mode in (4, 12):
+            yield bytes([mode, len(one) // 512, len(two) // 512]) + one + two
+    for program in PROGRAMS:
+        for mode in (5, 13):
+            for count in range(4):
+                yield bytes([mode, count]) + program
+
+
 def main():
     corpus = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "corpus")
     counts = {}
@@ -236,6 +305,8 @@ def main():
         keep("vcdiff", data)
     for mode, data in disks():
         keep("disk", bytes([mode]) + data)
+    for data in containers():
+        keep("oci", data)
 
     with tempfile.TemporaryDirectory() as made:
         subprocess.run([sys.executable, os.path.join(HERE, "../tests/hostile/make.py"), made], check=True, stdout=subprocess.DEVNULL)

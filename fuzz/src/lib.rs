@@ -15,7 +15,7 @@ use lxd_image::{Limits, Result};
 
 pub use arena::Arena;
 pub use bytes::{fix_checksums, fix_superblock, point_at_canary, vhdx};
-pub use program::archive;
+pub use program::{archive, layers};
 pub use scratch::Scratch;
 pub use verdict::compare;
 
@@ -43,6 +43,10 @@ pub fn limits() -> Limits {
     limits.trailing = 64 << 10;
     limits.codec_memory = 16 << 20;
     limits.codec_threads_memory = 32 << 20;
+    limits.oci_document = 64 << 10;
+    limits.oci_layers = 16;
+    limits.oci_manifests = 64;
+    limits.oci_tree = 8 << 20;
     limits
 }
 

@@ -25,7 +25,27 @@ const NAMES: [&[u8]; 16] = [
 const METADATA: &[u8] = b"architecture: x86_64\ncreation_date: 1700000000\n\
     templates:\n  /etc/hostname:\n    when: [create]\n    template: a\n";
 
-struct Program<'a>(&'a [u8]);
+/// What names in layers are made of: whiteouts of each, and of what can't be hidden.
+const LAYER_NAMES: [&[u8]; 16] = [
+    b"a",
+    b"b",
+    b"a",
+    b"b",
+    b"c",
+    b".wh.a",
+    b".wh.b",
+    b".wh.c",
+    b".wh..wh..opq",
+    b".wh.",
+    b".wh...",
+    b".wh..wh.plnk",
+    b"..",
+    b".",
+    b"outside",
+    b"etc",
+];
+
+struct Program<'a>(&'a [u8], [&'static [u8]; 16]);
 
 impl Program<'_> {
     fn byte(&mut self) -> u8 {
@@ -47,7 +67,7 @@ impl Program<'_> {
             if index > 0 {
                 path.push(b'/');
             }
-            path.extend_from_slice(NAMES[usize::from(self.byte()) % NAMES.len()]);
+            path.extend_from_slice(self.1[usize::from(self.byte()) % self.1.len()]);
         }
         if head & 0x10 != 0 {
             path.push(b'/');
@@ -59,7 +79,7 @@ impl Program<'_> {
 /// The files of an image, unified or split.
 #[must_use]
 pub fn archive(program: &[u8], split: bool) -> Vec<Vec<u8>> {
-    let mut program = Program(program);
+    let mut program = Program(program, NAMES);
     let mut first = Vec::new();
     let flags = program.byte();
     if flags & 1 == 0 {
@@ -84,6 +104,21 @@ pub fn archive(program: &[u8], split: bool) -> Vec<Vec<u8>> {
     members(&mut program, &mut second, b"");
     second.resize(second.len() + 1024, 0);
     if flags & 8 == 0 { vec![first, second] } else { vec![second, first] }
+}
+
+/// The layers of a container image, the lowest first: as many as the first byte says, up to four, of as many members each.
+#[must_use]
+pub fn layers(program: &[u8]) -> Vec<Vec<u8>> {
+    let Some((count, rest)) = program.split_first() else { return Vec::new() };
+    let count = usize::from(count % 4) + 1;
+    let mut layers = Vec::new();
+    for part in rest.chunks(rest.len().div_ceil(count).max(1)) {
+        let mut layer = Vec::new();
+        members(&mut Program(part, LAYER_NAMES), &mut layer, b"");
+        layer.resize(layer.len() + 1024, 0);
+        layers.push(layer);
+    }
+    layers
 }
 
 fn members(program: &mut Program<'_>, out: &mut Vec<u8>, top: &[u8]) {

@@ -6,6 +6,8 @@
 //! * [`ContainerImage`] makes an instance image of the layers of a container image: what Incus does with `skopeo`,
 //!   `umoci` and `tar`, without root and without a tree on disk.
 //! * [`ImageArtifact`] is an image of LXD or Incus that is kept as an artifact; [`ImagePush`] writes one.
+//! * `put_statements` writes statements about an image beside it, as referrers of its manifest; `read_statements` reads them
+//!   (feature `trust`).
 //!
 //! ```text
 //! BlobSource ─ Image ─┬─ ContainerImage ─ layers applied to a tree of names ─ each file once ─ files, stream, directory
@@ -16,6 +18,7 @@
 //! they are read, and no link or whiteout of a layer leads out of its root.
 
 mod artifact;
+mod challenge;
 mod config;
 mod container;
 mod digest;
@@ -24,13 +27,18 @@ mod image;
 mod layout;
 pub mod media_type;
 mod platform;
+mod reference;
+mod referrers;
 mod runtime;
 mod source;
+#[cfg(feature = "trust")]
+mod statements;
 mod users;
 
 pub use self::artifact::{ARTIFACT, FileRole, ImageArtifact, ImagePush};
 #[cfg(feature = "remote")]
 pub(crate) use self::artifact::{PreparedPush, index_entry, type_of_entry};
+pub use self::challenge::Challenge;
 pub use self::config::{History, ImageConfig, RootfsLayers, RunConfig};
 pub use self::container::{ContainerImage, ContainerOptions};
 pub use self::digest::{Digest, DigestHasher, DigestReader};
@@ -38,4 +46,11 @@ pub use self::document::{Annotations, Descriptor, Document, Index, Manifest, to_
 pub use self::image::Image;
 pub use self::layout::{Layout, LayoutWriter, REF_NAME};
 pub use self::platform::Platform;
+pub use self::reference::OciReference;
+#[cfg(feature = "remote")]
+pub(crate) use self::reference::check_repository;
+#[cfg(feature = "remote")]
+pub(crate) use self::referrers::{fallback_tag, is_or_may_be, referrer_entry};
 pub use self::source::{BlobSink, BlobSource, RawDocument, Reference, Tag, open_blob, read_blob};
+#[cfg(feature = "trust")]
+pub use self::statements::{STATEMENT, put_statements, read_statements};

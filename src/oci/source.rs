@@ -33,6 +33,14 @@ impl Tag {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it names no image, but what clients keep about one: an index of referrers (`sha256-HEX`), or a signature of
+    /// cosign, which puts an ending behind.
+    #[must_use]
+    pub fn is_about_manifest(&self) -> bool {
+        let hex = ["sha256-", "sha512-"].iter().find_map(|front| self.0.strip_prefix(front)?.as_bytes().get(..64));
+        hex.is_some_and(|hex| hex.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
+    }
 }
 
 impl fmt::Display for Tag {

@@ -173,8 +173,16 @@ impl Download {
     /// As [`open`](Self::open), but without a thread: downloads when it is read.
     #[must_use]
     pub fn reader(self) -> impl Read + Send + 'static {
+        self.reader_after(Hasher::new())
+    }
+
+    /// As [`reader`](Self::reader), of what follows the bytes that `before` has seen. The digest is that of the whole file.
+    pub(super) fn reader_after(self, before: Hasher) -> impl Read + Send + 'static {
         let monitor = self.monitor.clone();
-        ResumingReader::new(self, monitor)
+        let mut reader = ResumingReader::new(self, monitor);
+        reader.failed_at = before.bytes();
+        reader.hasher = before;
+        reader
     }
 }
 
@@ -253,6 +261,10 @@ impl ResumingReader {
     /// Reads once, from the current response or a new one.
     fn step(&mut self, buffer: &mut [u8]) -> Result<usize> {
         if self.body.is_none() {
+            // All of it may have been there before.
+            if self.hasher.bytes() > 0 && self.total == Some(self.hasher.bytes()) {
+                return self.finish_file();
+            }
             self.body = Some(self.request()?);
         }
         let count = match &mut self.body {

@@ -90,6 +90,10 @@ pub struct UnverifiedImage {
     pub content_digest: Option<String>,
     /// Whether it becomes an image for system containers ([`Wanted::system`](super::Wanted::system)).
     pub system: bool,
+    /// The fingerprint that Incus gives a container image, which is one of no bytes ([`oci::Image::incus_fingerprint`]).
+    ///
+    /// [`oci::Image::incus_fingerprint`]: crate::oci::Image::incus_fingerprint
+    pub incus_fingerprint: Option<Fingerprint>,
 }
 
 impl UnverifiedImage {
@@ -108,6 +112,7 @@ impl UnverifiedImage {
             created_at: None,
             content_digest: None,
             system: false,
+            incus_fingerprint: None,
         }
     }
 

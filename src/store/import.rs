@@ -12,7 +12,7 @@ use super::stage::{StagedImage, plain_name};
 use super::upload::Decision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::{ImageSource, ImageType, fingerprint_of};
+use crate::format::{ImageSource, ImageType, Input, fingerprint_of};
 use crate::io::ReadAt;
 use crate::metadata::Properties;
 use crate::omissions::Omitted;
@@ -390,7 +390,8 @@ impl Store {
     /// `AlreadyExists` for an image that is in the store, or an alias that is taken; `Mismatch` for
     /// another fingerprint than the expected one; all errors of verification
     /// ([`Image::verify`](crate::format::Image::verify)); `InvalidInput` for an invalid alias or an
-    /// unknown architecture; `Busy`; `Cancelled`; `StorageFull`; `Io`. The store is unchanged then.
+    /// unknown architecture; `Busy`; `Cancelled`; `StorageFull`, after the layers that the store keeps of container images
+    /// were dropped, and files were read once more; `Io`. The store's images are unchanged then.
     pub fn import(&self, source: ImageSource, options: &ImportOptions) -> Result<StoredImage> {
         self.preflight(options)?;
         if options.add_aliases
@@ -401,8 +402,35 @@ impl Store {
                 done => return done,
             }
         }
-        let staged = self.stage(source, options.expected.as_ref(), &options.monitor)?;
-        self.publish_import(staged, options)
+        let again = once_more(&source);
+        let import = |source: ImageSource| {
+            let staged = self.stage(source, options.expected.as_ref(), &options.monitor)?;
+            self.publish_import(staged, options)
+        };
+        match import(source) {
+            Err(error) => match (self.make_room(error), again) {
+                ((_, true), Some(source)) => import(source),
+                ((error, _), _) => Err(error),
+            },
+            done => done,
+        }
+    }
+
+    /// Drops the layers that the store keeps where an import failed for want of space. Returns the import's error, and
+    /// whether there is more room now.
+    pub(super) fn make_room(&self, error: Error) -> (Error, bool) {
+        let dropped = self.drop_layers_for_room(&error);
+        if dropped.layers == 0 {
+            return (error, false);
+        }
+        let bytes = dropped.bytes;
+        let error = error.with_hint(format!(
+            "layers of {bytes} bytes that the store kept of container images were removed to make room: try again"
+        ));
+        // A copy from a remote tries again by itself.
+        #[cfg(feature = "remote")]
+        let error = error.needs_restart();
+        (error, true)
     }
 
     /// The bytes that one upload may fill; `None` where that is not known.
@@ -547,6 +575,22 @@ pub(crate) fn give_aliases(
     }
     all.sort();
     Ok(all)
+}
+
+/// The same source to be read again, if its bytes are at rest.
+fn once_more(source: &ImageSource) -> Option<ImageSource> {
+    let again = |input: &Input| {
+        let again = Input::blob(input.as_blob()?.clone());
+        Some(match input.name() {
+            Some(name) => again.named(name),
+            None => again,
+        })
+    };
+    let second = match &source.second {
+        Some(second) => Some(again(second)?),
+        None => None,
+    };
+    Some(ImageSource { first: again(&source.first)?, second })
 }
 
 /// The error for an alias that points to another image.

@@ -457,6 +457,18 @@ impl Store {
         self.scratch.create()
     }
 
+    /// A file in scratch for a layer with this digest and size, with what a process that is gone had of it, and the hash of
+    /// that.
+    #[cfg(feature = "remote")]
+    pub(crate) fn stage_layer(
+        &self,
+        digest: &Fingerprint,
+        size: u64,
+        monitor: &Monitor,
+    ) -> Result<(super::scratch::StagedFile, crate::fingerprint::Hasher)> {
+        self.scratch.create_part(digest, size, monitor)
+    }
+
     /// Opens the files of an image. They stay readable when the image is deleted meanwhile.
     ///
     /// # Errors

@@ -87,6 +87,15 @@ impl Store {
         write: impl FnOnce(ImportSink) -> Result<Written>,
     ) -> Result<(StoredImage, Written)> {
         self.preflight(options)?;
+        // What writes can do that only once, so that the caller has to try again.
+        self.stage_encoded(options, write).map_err(|error| self.make_room(error).0)
+    }
+
+    fn stage_encoded(
+        &self,
+        options: &ImportOptions,
+        write: impl FnOnce(ImportSink) -> Result<Written>,
+    ) -> Result<(StoredImage, Written)> {
         let staging = ImportSink(Arc::new(Mutex::new(Some(self.scratch.create()?))));
         let written = write(ImportSink(Arc::clone(&staging.0)))?;
         let file = staging.0.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -18,6 +18,7 @@ use std::io::Write;
 use super::blobs::BlobKey;
 use super::catalog::{Object, ObjectState, Transaction};
 use super::image::StoredImage;
+use super::layers::CachedLayer;
 use super::open::Store;
 use super::scratch::{StagedFile, random_number};
 use super::sidecar::Sidecar;
@@ -49,15 +50,21 @@ impl Store {
         // A damaged catalog may have lost the rows of images whose objects would be deleted here.
         // The check of the whole catalog is slow, so it runs only if there is something to sweep;
         // uploads in progress do not count.
-        if self.has_leftovers() && self.catalog.check(&self.waiting()).is_ok_and(|damage| damage.is_empty()) {
+        let (has_leftovers, layers) = self.look_for_leftovers();
+        if (has_leftovers || !layers.is_empty())
+            && self.catalog.check(&self.waiting()).is_ok_and(|damage| damage.is_empty())
+        {
             let _ = self.sweep();
+            let _ = self.drop_layers(&layers);
         }
     }
 
-    /// Whether there is a staged file or a note that no living process takes care of, and that a sweep could act on now.
-    fn has_leftovers(&self) -> bool {
+    /// Whether there is a staged file or a note that no living process takes care of, and that a sweep could act on now; and
+    /// the layers that are too many.
+    fn look_for_leftovers(&self) -> (bool, Vec<CachedLayer>) {
         let now = self.now();
         let mut found = self.scratch.has_orphans();
+        let mut kept = Vec::new();
         let looked = self.for_each_note(&mut |note| {
             found |= match &note.state {
                 ObjectState::Uploading { holder, lease_until } => self.is_orphan(holder, *lease_until, now)?,
@@ -65,9 +72,13 @@ impl Store {
                 ObjectState::Dead { delete_after } => *delete_after <= now,
                 ObjectState::Sidecar { .. } => true,
             };
+            if CachedLayer::is_one(&note) {
+                kept.push(note);
+            }
             Ok(())
         });
-        found || looked.is_err()
+        // Without the free space the limit is not known: the next download trims them.
+        (found || looked.is_err(), self.layers_over_limit(kept).unwrap_or_default())
     }
 
     /// Removes what dead processes left: abandons their uploads, removes their staged files, then reconciles.

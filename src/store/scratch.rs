@@ -1,16 +1,27 @@
 //! Scratch: the local directory for uploads. Bytes are hashed and verified there before any of them become visible.
 //!
 //! It is local even if the blobs are on an object store. Each staged file is locked by the process
-//! that writes it; a file whose lock is free is an orphan, and the next sweep removes it.
+//! that writes it; a file whose lock is free is an orphan, and the next sweep removes it. The part of a
+//! layer says so in its name, and is kept for a day, so that a later download goes on from there.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::blobs::{Area, DirectoryFiles, Files, MemoryFiles, NewFile};
+use super::catalog::system_now;
 use crate::error::{Error, Result};
+#[cfg(feature = "remote")]
+use crate::fingerprint::{Fingerprint, Hasher};
+#[cfg(feature = "remote")]
+use crate::io::read_all;
 use crate::io::{Blob, ReadAt};
+#[cfg(feature = "remote")]
+use crate::progress::Monitor;
 use crate::sparse::{self, Run};
+
+/// How long a sweep leaves the part of a layer whose process is gone, in seconds.
+const PART_SECONDS: u64 = 24 * 60 * 60;
 
 /// The local directory of staged files.
 ///
@@ -80,7 +91,6 @@ impl Scratch {
 
     /// The bytes that one upload may fill: what is free but a twentieth, so that a disk is never filled to its last byte by
     /// it. `None` where that is not known.
-    #[cfg(any(feature = "remote", feature = "server"))]
     pub(crate) fn space(&self) -> Result<Option<u64>> {
         let free = self.files.space().map_err(|error| Error::io("the free space can't be told", error))?;
         Ok(free.map(|free| free - free / 20))
@@ -98,7 +108,7 @@ impl Scratch {
 
     /// Whether there are staged files whose processes are gone.
     pub(crate) fn has_orphans(&self) -> bool {
-        let is_orphan = |name: &String| !matches!(self.try_lock_orphan(name), Ok(None));
+        let is_orphan = |name: &String| !is_kept_part(name) && !matches!(self.try_lock_orphan(name), Ok(None));
         self.names().is_ok_and(|names| names.iter().any(is_orphan))
     }
 
@@ -110,7 +120,7 @@ impl Scratch {
     /// The first one, once all files were tried.
     pub(crate) fn sweep(&self) -> Result<usize> {
         let (mut swept, mut failed) = (0, Ok(()));
-        for name in self.names()? {
+        for name in self.names()?.into_iter().filter(|name| !is_kept_part(name)) {
             match self.sweep_one(&name) {
                 Ok(true) => swept += 1,
                 Ok(false) => {}
@@ -124,6 +134,54 @@ impl Scratch {
         let Some(_lock) = self.try_lock_orphan(name)? else { return Ok(false) };
         self.remove(name)?;
         Ok(true)
+    }
+
+    /// Creates a staged file for a layer with this digest and size. It begins with what a process that is gone had of the
+    /// layer, and the hash of that is returned with it. Nobody has checked those bytes.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); `Cancelled`.
+    #[cfg(feature = "remote")]
+    pub(crate) fn create_part(
+        &self,
+        digest: &Fingerprint,
+        size: u64,
+        monitor: &Monitor,
+    ) -> Result<(StagedFile, Hasher)> {
+        let (mut staged, mut hasher) = (self.create()?, Hasher::new());
+        staged.rename(format!("part-{}-{digest}-{:016x}", system_now(), random_number()))?;
+        let digits = digest.to_string();
+        for name in self.names()? {
+            // Its own is locked.
+            if part_of(&name).is_none_or(|(_, of)| of != digits) {
+                continue;
+            }
+            let Some(_lock) = self.try_lock_orphan(&name)? else { continue };
+            let part = self.files.open(Area::Staging, &name).map_err(staging_error)?;
+            // Whatever becomes of it: it is read once.
+            self.remove(&name)?;
+            if hasher.bytes() > 0 || part.len() > size {
+                continue;
+            }
+            let mut check = |_| monitor.check();
+            read_all(&part, "the part of a layer can't be read", &mut check, &mut |bytes| {
+                hasher.update(bytes);
+                staged.write_sparse(bytes).map_err(staging_error)
+            })?;
+        }
+        Ok((staged, hasher))
+    }
+
+    /// Removes the parts of layers whose processes are gone, however old, and returns their number and bytes.
+    pub(crate) fn drop_parts(&self) -> Result<(u64, u64)> {
+        let (mut count, mut bytes) = (0_u64, 0_u64);
+        for name in self.names()?.iter().filter(|name| part_of(name).is_some()) {
+            let Some(_lock) = self.try_lock_orphan(name)? else { continue };
+            let length = self.files.open(Area::Staging, name).map_err(staging_error)?.len();
+            self.remove(name)?;
+            (count, bytes) = (count + 1, bytes.saturating_add(length));
+        }
+        Ok((count, bytes))
     }
 
     /// Whether a staged file exists, locked or not.
@@ -172,6 +230,16 @@ impl StagedFile {
         &self.holder
     }
 
+    /// Gives it another name in scratch, before anything notes it.
+    #[cfg(feature = "remote")]
+    fn rename(&mut self, name: String) -> Result<()> {
+        self.files.rename((Area::Staging, &self.name), (Area::Staging, &name)).map_err(staging_error)?;
+        self.holder.truncate(self.holder.len() - self.name.len());
+        self.holder.push_str(&name);
+        self.name = name;
+        Ok(())
+    }
+
     /// Its length in bytes so far.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -184,7 +252,7 @@ impl StagedFile {
         self.length == 0
     }
 
-    /// Opens its bytes for reading. They stay readable when the file is dropped.
+    /// Opens its bytes for reading, also those that are written later. They stay readable when the file is dropped.
     ///
     /// # Errors
     /// `Io`.
@@ -275,6 +343,17 @@ pub(super) fn random_number() -> u64 {
     hasher.finish()
 }
 
+/// When the part of a layer was begun, in seconds since 1970, and the layer's digest, by its name; `None` for any other file.
+fn part_of(name: &str) -> Option<(i64, &str)> {
+    let (time, rest) = name.strip_prefix("part-")?.split_once('-')?;
+    Some((time.parse().ok()?, rest.split_once('-')?.0))
+}
+
+/// Whether a file is the part of a layer that is not too old. The clock is that of this machine, as scratch is.
+fn is_kept_part(name: &str) -> bool {
+    part_of(name).is_some_and(|(begun, _)| system_now().abs_diff(begun) < PART_SECONDS)
+}
+
 fn staging_error(error: io::Error) -> Error {
     Error::io("the store's staging directory cannot be used", error)
 }
@@ -290,4 +369,29 @@ pub(crate) fn write_all(file: &mut (impl Write + ?Sized), mut bytes: &[u8]) -> i
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn part_of_a_layer_is_kept_for_a_day() {
+        let scratch = Scratch::in_memory();
+        let digits = "0".repeat(64);
+        let day = i64::try_from(PART_SECONDS).unwrap();
+        let names = [0, 60 - day, 1 - day - 60, day + 60].map(|age| format!("part-{}-{digits}-0", system_now() + age));
+        for name in &names {
+            let made = scratch.create().unwrap();
+            scratch.files.rename((Area::Staging, made.name()), (Area::Staging, name)).unwrap();
+        }
+        assert_eq!(scratch.sweep().unwrap(), 2, "one is too old, and one is from the future");
+        let mut left = scratch.names().unwrap();
+        left.sort();
+        assert_eq!(left, [names[1].clone(), names[0].clone()]);
+        assert!(!scratch.has_orphans());
+        assert_eq!(scratch.drop_parts().unwrap(), (2, 0));
+    }
 }

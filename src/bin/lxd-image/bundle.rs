@@ -1,4 +1,4 @@
-//! `bundle`: images with their names in one OCI layout, to be carried where no network leads.
+//! `bundle`: images with their names, and the statements about them, in one OCI layout, to be carried where no network leads.
 //!
 //! A bundle is a tar, or a directory if its name ends in a slash. The same images give the same bytes. Other tools read and
 //! write it as well: `skopeo copy oci-archive:FILE:NAME docker://…` sends an image of it to a registry.
@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use lxd_image::format::ImageForm;
 use lxd_image::oci::{
-    BlobSink, BlobSource, ContainerImage, ContainerOptions, Descriptor, Document, Image, ImageArtifact, Index, Layout,
-    LayoutWriter, Reference, media_type, to_json,
+    BlobSink, BlobSource, ContainerImage, ContainerOptions, Descriptor, Digest, Document, Image, ImageArtifact, Index,
+    Layout, LayoutWriter, Reference, media_type, put_statements, to_json,
 };
 use lxd_image::remote::{CopyOptions, artifact_of};
 use lxd_image::store::{Alias, ImportOptions, Store, StoredImage};
@@ -19,7 +19,9 @@ use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, Monitor, Omitted, R
 
 use crate::failure::Failure;
 use crate::location::Location;
+use crate::oci_layout::evidence;
 use crate::options::Session;
+use crate::policy::PolicyArgument;
 
 /// Carry images in one file: an OCI layout
 #[derive(Args)]
@@ -34,7 +36,7 @@ enum Verb {
     Import(Import),
 }
 
-/// Write images with their aliases to a bundle
+/// Write images with their aliases and the statements about them to a bundle
 #[derive(Args)]
 struct Create {
     /// The bundle: a new tar, or a new directory if it ends in a slash
@@ -44,7 +46,7 @@ struct Create {
     images: Vec<String>,
 }
 
-/// Import all images of a bundle with their aliases
+/// Import all images of a bundle with their aliases and the statements about them
 #[derive(Args)]
 struct Import {
     /// The bundle, or any OCI layout: a tar or a directory
@@ -56,6 +58,8 @@ struct Import {
     /// `keep` is `true`
     #[arg(long)]
     reuse: bool,
+    #[command(flatten)]
+    policy: PolicyArgument,
 }
 
 /// Runs the verb.
@@ -87,6 +91,12 @@ fn create(arguments: &Create, session: &Session) -> Result<(), Failure> {
         let mut by_name: BTreeMap<String, Vec<Descriptor>> = BTreeMap::new();
         for (fingerprint, (store, image)) in &images {
             let entry = artifact_of(&store.open_image(fingerprint)?).write(&mut layout, &monitor)?;
+            put_statements(&mut layout, &entry, &store.statements(fingerprint)?, &monitor)?;
+            if store.vouched(fingerprint)?.list.is_some() {
+                let part = "who signed the list that named it".into();
+                let reason = "nobody could verify that without the list".into();
+                monitor.omit(fingerprint.to_string(), Omitted::Dropped { part, reason });
+            }
             let names: Vec<String> = image.aliases.iter().map(|alias| alias.name.clone()).collect();
             let names = if names.is_empty() { vec![fingerprint.to_string()] } else { names };
             for name in names {
@@ -143,6 +153,7 @@ struct Entry {
 
 /// Imports a bundle, and prints the fingerprints of its images.
 fn import(arguments: &Import, session: &Session) -> Result<(), Failure> {
+    arguments.policy.apply(session);
     let (monitor, shown) = session.monitor();
     let read = || {
         let layout = Layout::open(&arguments.file, &session.limits, &monitor)?;
@@ -152,8 +163,13 @@ fn import(arguments: &Import, session: &Session) -> Result<(), Failure> {
         }
         let store = session.store()?;
         let mut imported = Vec::new();
-        for entry in entries {
-            imported.extend(import_entry(&layout, &entry, arguments, &store, session, &monitor)?);
+        for entry in &entries {
+            imported.extend(import_entry(&layout, entry, arguments, &store, session, &monitor)?);
+        }
+        let images: Vec<Digest> = entries.iter().map(|entry| entry.descriptor.digest).collect();
+        for tag in layout.referrers_of_others(&images, &session.limits, &monitor)? {
+            let reason = "the image that they are about was not imported from the bundle";
+            monitor.omit(tag, Omitted::Skipped { reason: reason.into() });
         }
         Ok(imported)
     };
@@ -176,10 +192,12 @@ fn entries(layout: &Layout, session: &Session, monitor: &Monitor) -> Result<Vec<
             entry.names.extend(name.map(str::to_owned));
         }
     };
-    for entry in layout.entries() {
+    for entry in layout.entries().iter().filter(|entry| !Layout::lists_referrers(entry)) {
         let name = Layout::name_of(entry);
         let raw = layout.document(&Reference::Digest(entry.digest), &session.limits, monitor)?;
         match Document::parse(&raw.bytes, Some(&entry.media_type), &session.limits)? {
+            // It comes with its subject, or is reported with all that have none here.
+            Document::Manifest(manifest) if name.is_none() && manifest.subject.is_some() => {}
             Document::Manifest(_) => add(entry, name),
             Document::Index(index) if index.manifests.iter().all(|inner| inner.artifact_type.is_some()) => {
                 index.manifests.iter().for_each(|inner| add(inner, name));
@@ -229,6 +247,7 @@ fn import_entry(
         }
     }
     if let Some(artifact) = artifact {
+        options = options.evidence(evidence(layout, &image, &artifact, session, monitor)?);
         if let Some(fingerprint) = artifact.fingerprint {
             options = options.expected_fingerprint(fingerprint);
             if store.image(&fingerprint).is_ok() {

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use clap::Args;
 use lxd_image::format::ImageForm;
-use lxd_image::oci::{ContainerImage, ContainerOptions, Image, ImageArtifact, Layout};
+use lxd_image::oci::{ContainerImage, ContainerOptions, Image, ImageArtifact, Layout, STATEMENT, read_statements};
 use lxd_image::store::{ImportOptions, StoredImage};
-use lxd_image::{Architecture, Error, ErrorKind, Result};
+use lxd_image::trust::Evidence;
+use lxd_image::{Architecture, Error, ErrorKind, Monitor, Omitted, Result};
 
 use crate::options::Session;
 
@@ -61,6 +62,31 @@ impl LayoutArguments {
     }
 }
 
+/// The statements about an image that a layout has beside it. Those that can't be used are recorded in the monitor.
+///
+/// # Errors
+/// Those of the layout, above all `Mismatch` where it is damaged.
+pub(crate) fn evidence(
+    layout: &Layout,
+    image: &Image,
+    artifact: &ImageArtifact,
+    session: &Session,
+    monitor: &Monitor,
+) -> Result<Evidence> {
+    let (digest, limits) = (image.digest(), &session.limits);
+    let found = layout.referrers(&digest, Some(STATEMENT), limits, monitor)?;
+    if found.is_empty() {
+        return Ok(Evidence::new());
+    }
+    let Some(fingerprint) = &artifact.fingerprint else {
+        let part = "statements about it".into();
+        let reason = "its fingerprint is not known before it is imported".into();
+        monitor.omit(digest.to_string(), Omitted::Dropped { part, reason });
+        return Ok(Evidence::new());
+    };
+    Ok(Evidence::new().statements(read_statements(layout, &digest, &found, fingerprint, limits, monitor)?))
+}
+
 /// Imports an image of a layout into the store. `is_expected` says that the options have a fingerprint already.
 ///
 /// # Errors
@@ -86,6 +112,7 @@ pub(crate) fn import(
                 .clone()
                 .source_properties(artifact.properties.clone())
                 .image_type(artifact.image_type)
+                .evidence(evidence(&layout, &image, &artifact, session, &monitor)?)
                 .monitor(monitor.clone());
             if let Some(fingerprint) = artifact.fingerprint.filter(|_| !is_expected) {
                 options = options.expected_fingerprint(fingerprint);

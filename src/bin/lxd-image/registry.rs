@@ -30,7 +30,7 @@ impl Session {
     }
 }
 
-/// Lists the tags of `NAME:REPOSITORY/`, or the repositories of `NAME:` and below `NAME:PATH/`.
+/// Lists the tags of images in `NAME:REPOSITORY/`, or the repositories of `NAME:` and below `NAME:PATH/`.
 ///
 /// `words` are parts of names; all must match.
 ///
@@ -53,7 +53,10 @@ pub(crate) fn list(
     let found = listed(registry, repository, &monitor);
     drop(shown);
     let (column, all) = match found? {
-        Listed::Tags(tags) => ("tag", tags.iter().map(|tag| tag.as_str().to_owned()).collect::<Vec<_>>()),
+        Listed::Tags(tags) => {
+            let images = tags.iter().filter(|tag| !tag.is_about_manifest());
+            ("tag", images.map(|tag| tag.as_str().to_owned()).collect::<Vec<_>>())
+        }
         Listed::Repositories(names) => ("repository", names),
     };
     let rows = all
@@ -122,6 +125,7 @@ pub(crate) fn info(image: &UnverifiedImage, reference: &str, session: &Session) 
     let fields = [
         ("reference", json!(reference)),
         ("digest", json!(image.content_digest)),
+        ("incus_fingerprint", json!(image.incus_fingerprint.map(|fingerprint| fingerprint.to_string()))),
         ("architecture", json!(image.architecture.kernel_name())),
         ("type", json!(image.image_type.name())),
         ("size", json!(image.size)),
@@ -138,7 +142,10 @@ fn for_people(image: &UnverifiedImage, reference: &str) -> String {
     let mut lines = vec![
         format!("Reference: {}", safe(reference)),
         format!("Digest: {}", safe(image.content_digest.as_deref().unwrap_or_default())),
-        "Fingerprint: known after the download".to_owned(),
+        match &image.incus_fingerprint {
+            Some(incus) => format!("Fingerprint: known after the download (Incus: {incus})"),
+            None => "Fingerprint: known after the download".to_owned(),
+        },
         format!("Size: {} (to download)", size(image.size)),
         format!("Architecture: {}", image.architecture),
         format!("Type: {}", image.image_type.name()),
@@ -199,6 +206,7 @@ pub(crate) fn push(
     if let Some(from) = &push.mount_from {
         options = options.mount_from(&**from);
     }
+    options = options.statements(store.statements(&image.fingerprint)?);
     let digest = registry.push(&store.open_image(&image.fingerprint)?, push.reference, &options)?;
     session.explain(|| format!("the manifest is {digest}"));
     Ok(())

@@ -21,7 +21,7 @@ use std::io::Read;
 
 use sha2::{Digest as _, Sha256, Sha512};
 
-use self::decoded::{DecodedLayer, DecodedWriter};
+use self::decoded::{DecodedLayer, DecodedLayers, DecodedWriter};
 use self::tree::{Applied, InodeId, NodeId, NodeKind, Tree};
 pub(crate) use self::write::{LayerImage, LayerWriteOptions};
 use super::chunk::{Chunk, Chunks, ReceivedChunks};
@@ -31,6 +31,7 @@ use super::pipeline::ReadPass;
 use super::tar::TarReader;
 use super::visitor::{MemberContent, MemberVisitor, TarContent};
 use crate::error::{Error, Result};
+use crate::io::Blob;
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 
@@ -56,7 +57,7 @@ pub(crate) struct LayerTree {
     /// For each layer the members that are left, in their order, and what they are in the tree.
     members: Vec<Vec<(u64, InodeId)>>,
     /// For each layer its decoded bytes, where they were kept.
-    decoded: Vec<Option<DecodedLayer>>,
+    decoded: Vec<Option<(DecodedLayer, Blob)>>,
     /// The time of directories that no layer has a member for.
     time: Timestamp,
     kept: KeptFiles,
@@ -99,17 +100,17 @@ impl LayerTree {
     ) -> Result<Self> {
         let mut tree = Tree::new(pass.limits);
         let mut kept = KeptFiles { paths: keep, found: BTreeMap::new() };
-        let mut room = decoded::room(layers, pass.limits.spool);
+        let mut file = DecodedLayers::new(layers, pass.limits.spool);
         let mut decoded = Vec::new();
         for layer in layers {
             tree.begin_layer();
-            let mut keep = DecodedWriter::new(*layer, room);
-            read_layer(*layer, None, Some(&mut keep), pass, done, |chunks| {
+            let mut keep = file.begin(*layer);
+            read_layer(*layer, None, keep.as_mut(), pass, done, |chunks| {
                 scan(*layer, chunks, &mut tree, &mut kept, pass)
             })
             .map_err(|error| error.context(layer.name()))?;
-            let keep = keep.finish();
-            room = room.saturating_sub(keep.as_ref().map_or(0, |layer| layer.length));
+            let keep = keep.and_then(DecodedWriter::finish);
+            keep.into_iter().for_each(|layer| file.add(layer));
             decoded.push(keep);
         }
         let directories = tree.finish();
@@ -119,8 +120,10 @@ impl LayerTree {
         }
         for (decoded, members) in decoded.iter_mut().zip(&members) {
             // What nobody reads need not take space.
-            decoded.take_if(|_| members.is_empty());
+            decoded.take_if(|_| members.is_empty()).into_iter().for_each(|layer| file.forget(layer));
         }
+        let blob = file.blob();
+        let decoded = decoded.into_iter().map(|layer| layer.zip(blob.clone())).collect();
         Ok(Self { tree, directories, members, decoded, time, kept })
     }
 
@@ -158,8 +161,8 @@ impl LayerTree {
     /// Bytes that [`visit`](Self::visit) reads, of layers with these sizes.
     pub(crate) fn bytes_to_visit(&self, sizes: impl Iterator<Item = u64>) -> u64 {
         let read = sizes.zip(&self.members).zip(&self.decoded).filter(|((_, members), _)| !members.is_empty());
-        let size = |((size, _), decoded): ((u64, _), &Option<DecodedLayer>)| {
-            decoded.as_ref().map_or(size, |decoded| decoded.length)
+        let size = |((size, _), decoded): ((u64, _), &Option<(DecodedLayer, Blob)>)| {
+            decoded.as_ref().map_or(size, |(decoded, _)| decoded.length)
         };
         read.map(size).fold(0, u64::saturating_add)
     }
@@ -293,7 +296,7 @@ fn scan(
 /// may read back other bytes after a write error that the kernel did not report.
 fn read_layer<T>(
     layer: &dyn Layer,
-    decoded: Option<&DecodedLayer>,
+    decoded: Option<&(DecodedLayer, Blob)>,
     keep: Option<&mut DecodedWriter>,
     pass: &ReadPass<'_>,
     done: &mut u64,
@@ -302,7 +305,7 @@ fn read_layer<T>(
     let (algorithm, expected) = layer.decoded_digest();
     let mut digest = if algorithm == "sha512" { Digest::Sha512(Sha512::new()) } else { Digest::Sha256(Sha256::new()) };
     let (input, codec): (Box<dyn Read + Send>, Codec) = match decoded {
-        Some(decoded) => (Box::new(decoded.blob.reader()), Codec::None),
+        Some((decoded, blob)) => (Box::new(blob.reader_from(decoded.offset, decoded.length)), Codec::None),
         None => (layer.open(pass.monitor)?, layer.codec()),
     };
     let taken = pass.run_observed(

@@ -3,9 +3,10 @@
 mod archive;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,9 @@ use self::archive::Place;
 pub use self::writer::LayoutWriter;
 use super::digest::Digest;
 use super::document::{Descriptor, Document, Index, parse, shorten};
+use super::image::fetch;
 use super::media_type;
+use super::referrers::{fallback_tag, is_fallback_tag, is_or_may_be, referrer_entry};
 use super::source::{BlobSource, RawDocument, Reference};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Input;
@@ -57,6 +60,8 @@ struct Marker {
 pub struct Layout {
     blobs: Blobs,
     index: Index,
+    /// Manifests that say something about another one, by the fallback tag of that, once they were looked for.
+    referrers: OnceLock<BTreeMap<String, Vec<Descriptor>>>,
 }
 
 /// Where the blobs are.
@@ -114,7 +119,7 @@ impl Layout {
         };
         check_marker(&small(MARKER)?, limits)?;
         let index = parse_index(&small(INDEX)?, limits)?;
-        Ok(Self { blobs: Blobs::Directory(dir), index })
+        Ok(Self { blobs: Blobs::Directory(dir), index, referrers: OnceLock::new() })
     }
 
     /// Takes a tar that is at rest.
@@ -138,7 +143,7 @@ impl Layout {
         };
         check_marker(&small(found.marker, MARKER)?, limits)?;
         let index = parse_index(&small(found.index, INDEX)?, limits)?;
-        Ok(Self { blobs: Blobs::Tar { file, places: found.blobs }, index })
+        Ok(Self { blobs: Blobs::Tar { file, places: found.blobs }, index, referrers: OnceLock::new() })
     }
 
     /// The entries of the layout's index: images, or indexes of images for several machines.
@@ -153,7 +158,83 @@ impl Layout {
         entry.annotation(REF_NAME).or_else(|| entry.annotation(CONTAINERD_NAME))
     }
 
-    /// The entry of a name; without one, the only entry.
+    /// Whether an entry is no image, but an index of what says something about one.
+    #[must_use]
+    pub fn lists_referrers(entry: &Descriptor) -> bool {
+        Self::name_of(entry).is_some_and(is_fallback_tag)
+    }
+
+    /// What says something about a manifest: the descriptors of the manifests whose subject it is, of one artifact type or
+    /// of all. They are claims until they are read; those that don't say their type are among them.
+    ///
+    /// # Errors
+    /// `Malformed`; `Mismatch` for a damaged layout; `LimitExceeded` for `oci_manifests`.
+    pub fn referrers(
+        &self,
+        digest: &Digest,
+        artifact_type: Option<&str>,
+        limits: &Limits,
+        monitor: &Monitor,
+    ) -> Result<Vec<Descriptor>> {
+        let all = self.all_referrers(limits, monitor)?.get(fallback_tag(digest)?.as_str());
+        let wanted = |entry: &&Descriptor| artifact_type.is_none_or(|wanted| is_or_may_be(entry, wanted));
+        Ok(all.into_iter().flatten().filter(wanted).cloned().collect())
+    }
+
+    /// What says something about manifests that are none of these: the fallback tag of each such manifest.
+    ///
+    /// # Errors
+    /// As [`referrers`](Self::referrers).
+    pub fn referrers_of_others(&self, images: &[Digest], limits: &Limits, monitor: &Monitor) -> Result<Vec<String>> {
+        let known =
+            images.iter().map(|digest| Ok(fallback_tag(digest)?.to_string())).collect::<Result<HashSet<_>>>()?;
+        let all = self.all_referrers(limits, monitor)?;
+        Ok(all.keys().filter(|tag| !known.contains(*tag)).cloned().collect())
+    }
+
+    /// All referrers: those that indexes under fallback tags list, and entries of the layout's own index that have a
+    /// subject, as other tools write them.
+    fn all_referrers(&self, limits: &Limits, monitor: &Monitor) -> Result<&BTreeMap<String, Vec<Descriptor>>> {
+        if let Some(all) = self.referrers.get() {
+            return Ok(all);
+        }
+        let (mut all, mut count) = (BTreeMap::<String, Vec<Descriptor>>::new(), 0_u64);
+        for entry in self.entries() {
+            monitor.check()?;
+            let lists = Self::name_of(entry).filter(|_| Self::lists_referrers(entry));
+            if lists.is_none() && entry.media_type != media_type::IMAGE_MANIFEST {
+                continue;
+            }
+            let raw = fetch(self, entry, limits, monitor)?;
+            let (tag, found) = match (lists, raw.document(limits)?) {
+                (Some(tag), Document::Index(index)) => (tag.to_owned(), index.manifests),
+                (Some(_), Document::Manifest(_)) => {
+                    return Err(Error::malformed("the index of referrers is a manifest"));
+                }
+                (None, Document::Manifest(manifest)) => match &manifest.subject {
+                    Some(subject) => {
+                        (fallback_tag(&subject.digest)?.to_string(), vec![referrer_entry(&raw.descriptor, &manifest)])
+                    }
+                    None => continue,
+                },
+                (None, Document::Index(_)) => continue,
+            };
+            count = count.saturating_add(found.len() as u64);
+            if count > limits.oci_manifests {
+                return Err(Error::limit("oci_manifests", limits.oci_manifests, "the number of referrers in a layout"));
+            }
+            let listed = all.entry(tag).or_default();
+            listed.extend(found);
+        }
+        for listed in all.values_mut() {
+            // One that is listed in both ways is one.
+            let mut seen = HashSet::new();
+            listed.retain(|entry| seen.insert(entry.digest));
+        }
+        Ok(self.referrers.get_or_init(|| all))
+    }
+
+    /// The entry of a name; without one, the only image.
     ///
     /// # Errors
     /// `NotFound`, with the names that are there; `Ambiguous` without a name where there are several entries, and for a
@@ -161,10 +242,14 @@ impl Layout {
     pub fn find(&self, name: Option<&str>) -> Result<&Descriptor> {
         let is_named = |entry: &&Descriptor| {
             let named = |key| entry.annotation(key) == name;
-            name.is_none() || named(REF_NAME) || named(CONTAINERD_NAME)
+            match name {
+                None => !Self::lists_referrers(entry),
+                Some(_) => named(REF_NAME) || named(CONTAINERD_NAME),
+            }
         };
         let names = || {
-            let known: Vec<String> = self.entries().iter().filter_map(Self::name_of).take(32).map(shorten).collect();
+            let images = self.entries().iter().filter(|entry| !Self::lists_referrers(entry));
+            let known: Vec<String> = images.filter_map(Self::name_of).take(32).map(shorten).collect();
             if known.is_empty() { "its images have no names".into() } else { format!("it has {}", known.join(", ")) }
         };
         let mut found = self.entries().iter().filter(is_named);

@@ -1,21 +1,24 @@
 //! [`LayoutWriter`]: writes a layout, to a directory or a tar. The same content gives the same bytes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::super::digest::{Digest, DigestReader};
-use super::super::document::{Descriptor, Index, to_json};
+use super::super::document::{Descriptor, Document, Index, to_json};
+use super::super::media_type;
+use super::super::referrers::{fallback_tag, referrer_entry};
 use super::super::source::{BlobSink, Tag};
 use super::{INDEX, MARKER, Marker, REF_NAME};
 use crate::error::{Error, Result};
 use crate::format::{Entry, EntryKind, StagedFile, StagingDir, TarWriter};
+use crate::limits::Limits;
 use crate::progress::{Monitor, Phase};
 use crate::rooted::Dir;
 
 /// Writes a new layout. It appears under its name when [`finish`](Self::finish) returns; dropping the writer leaves
-/// nothing.
+/// nothing. Manifests with a subject are listed in an index under its fallback tag, `sha256-HEX`, as in a registry.
 pub struct LayoutWriter {
     target: Target,
     /// Blobs that were written.
@@ -23,6 +26,8 @@ pub struct LayoutWriter {
     /// Directories that were made, `blobs/sha256` and the like.
     algorithms: HashSet<&'static str>,
     entries: Vec<Descriptor>,
+    /// Manifests that say something about another one, by the name of the index that lists them.
+    referrers: BTreeMap<Tag, Vec<Descriptor>>,
     monitor: Monitor,
     /// Bytes written so far.
     done: u64,
@@ -59,6 +64,7 @@ impl LayoutWriter {
             written: HashSet::new(),
             algorithms: HashSet::new(),
             entries: Vec::new(),
+            referrers: BTreeMap::new(),
             monitor: monitor.clone(),
             done: 0,
         };
@@ -82,6 +88,7 @@ impl LayoutWriter {
     /// # Errors
     /// `AlreadyExists` where the name was taken meanwhile; those of writing. Nothing is left then.
     pub fn finish(mut self) -> Result<PathBuf> {
+        self.list_referrers()?;
         let index = to_json(&Index::new(std::mem::take(&mut self.entries)))?;
         self.small_file(INDEX, &index)?;
         match self.target {
@@ -100,6 +107,20 @@ impl LayoutWriter {
                 file.commit(&self.monitor)
             }
         }
+    }
+
+    /// Writes the indexes of referrers, each with the name by which readers look for it.
+    fn list_referrers(&mut self) -> Result<()> {
+        for (tag, mut entries) in std::mem::take(&mut self.referrers) {
+            // The same statements give the same bytes, in whatever order they come.
+            entries.sort_by_key(|entry| entry.digest);
+            entries.dedup();
+            let bytes = to_json(&Index::new(entries))?;
+            let index = Descriptor::of(media_type::IMAGE_INDEX, &bytes);
+            let monitor = self.monitor.clone();
+            self.put_document(&index, &bytes, Some(&tag), &monitor)?;
+        }
+        Ok(())
     }
 
     fn make_directory(&mut self, path: &str) -> Result<()> {
@@ -191,6 +212,14 @@ impl BlobSink for LayoutWriter {
         self.put_blob(descriptor, &mut || Ok(Box::new(std::io::Cursor::new(copy.clone()))), monitor)?;
         if let Some(tag) = tag {
             self.add_entry(descriptor.clone(), Some(tag.as_str()));
+        }
+        if descriptor.media_type == media_type::IMAGE_MANIFEST
+            && let Document::Manifest(manifest) =
+                Document::parse(bytes, Some(&descriptor.media_type), &Limits::trusted())?
+            && let Some(subject) = &manifest.subject
+        {
+            let listed = self.referrers.entry(fallback_tag(&subject.digest)?).or_default();
+            listed.push(referrer_entry(descriptor, &manifest));
         }
         Ok(())
     }

@@ -13,6 +13,8 @@ use crate::remote::{UnverifiedImage, Wanted};
 
 /// The artifact type of the attached manifest.
 const METADATA: &str = "application/vnd.incus.metadata";
+/// At how many referrers is looked. Most lists say which of them are metadata.
+const MAX_LOOKS: usize = 16;
 
 /// Whether a manifest is attached metadata.
 pub(super) fn is_metadata(image: &Image) -> bool {
@@ -31,10 +33,15 @@ pub(super) fn find(found: &Located, monitor: &Monitor) -> Result<Option<Image>> 
     let limits = found.repository.registry().client().limits().clone();
     let attached = || -> Result<Option<Image>> {
         let all = found.repository.referrers(&found.image.digest(), Some(METADATA), monitor)?;
-        let Some(last) = all.last() else { return Ok(None) };
-        let image = image_of(found.repository.document(&Reference::Digest(last.digest), &limits, monitor)?, &limits)?;
-        let subject = image.manifest().subject.as_ref().map(|subject| subject.digest);
-        Ok(Some(image).filter(|image| is_metadata(image) && subject == Some(found.image.digest())))
+        for entry in all.iter().rev().take(MAX_LOOKS) {
+            let raw = found.repository.document(&Reference::Digest(entry.digest), &limits, monitor)?;
+            let image = image_of(raw, &limits)?;
+            let subject = image.manifest().subject.as_ref().map(|subject| subject.digest);
+            if is_metadata(&image) && subject == Some(found.image.digest()) {
+                return Ok(Some(image));
+            }
+        }
+        Ok(None)
     };
     match attached() {
         Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
@@ -54,6 +61,7 @@ pub(super) fn describe(
     image.size = found.image.size().saturating_add(metadata.size());
     image.content_digest = Some(metadata.digest().to_string());
     // Its metadata say what it is; it is no image of an application.
+    image.incus_fingerprint = None;
     for key in ["type", "description"] {
         image.properties.remove(key);
     }

@@ -76,6 +76,7 @@ impl ContainerConfig {
         image.size = found.image.size();
         image.created_at = self.config.created_seconds();
         image.system = wanted.system;
+        image.incus_fingerprint = Some(found.image.incus_fingerprint());
         image
     }
 }
@@ -101,6 +102,7 @@ pub(super) fn open_converted(found: Located, image: &UnverifiedImage, monitor: &
         }
     };
     let inner = monitor.clone().with_cancel(stop.clone()).with_progress(Arc::new(shown));
+    let waiting = inner.clone();
     let codec = if cfg!(feature = "zstd") { Codec::Zstd } else { Codec::None };
     let mut options = ContainerOptions::new()
         .name(full_name(&found))
@@ -117,8 +119,7 @@ pub(super) fn open_converted(found: Located, image: &UnverifiedImage, monitor: &
         let container = ContainerImage::read(&found.repository, &found.image, &options)?;
         started.store(true, Ordering::Relaxed);
         container.write_to(pipe)?;
-        found.repository.finish_prefetch();
-        Ok(())
+        found.repository.finish_prefetch(&waiting)
     });
     ImageSource::unified(Input::attached_stream(reader).named(name))
 }

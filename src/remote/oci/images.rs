@@ -17,17 +17,17 @@ use crate::format::{ImageSource, ImageType, Input};
 use crate::limits::Limits;
 use crate::metadata::Architecture;
 use crate::oci::{
-    BlobSource, Descriptor, Document, Image, ImageArtifact, Index, Platform, RawDocument, Reference, Tag, type_of_entry,
+    BlobSource, Descriptor, Digest, Document, Image, ImageArtifact, Index, Platform, RawDocument, Reference, STATEMENT,
+    Tag, read_statements, type_of_entry,
 };
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::remote::{Remote, Resolution, UnverifiedImage, Wanted};
 use crate::store::{Alias, Store, StoredImage, UpdateSource};
+use crate::trust::Evidence;
 
 /// Threads that read manifests for a list.
 const LIST_THREADS: usize = 6;
-/// The beginning of the tags of referrers, which name no image.
-const FALLBACK_TAGS: &[&str] = &["sha256-", "sha512-"];
 
 /// What a manifest holds.
 pub(super) enum Held {
@@ -217,6 +217,13 @@ impl OciRegistry {
     }
 }
 
+/// The reference that a locator is, and its digest.
+fn pinned(locator: &str) -> Option<(OciReference, Digest)> {
+    let reference: OciReference = locator.parse().ok()?;
+    let digest = *reference.digest()?;
+    Some((reference, digest))
+}
+
 /// The entry of an index that is wanted: of the type, and for the first architecture that there is one for.
 fn choose(mut index: Index, wanted: &Wanted) -> Result<Descriptor> {
     let types: Vec<Option<ImageType>> = index.manifests.iter().map(type_of_entry).collect();
@@ -260,8 +267,7 @@ impl Remote for OciRegistry {
         };
         let repository = OciRepository::new(self.clone(), name.clone())?;
         let tags = repository.tags(monitor)?;
-        let tags: Vec<&Tag> =
-            tags.iter().filter(|tag| !FALLBACK_TAGS.iter().any(|front| tag.as_str().starts_with(front))).collect();
+        let tags: Vec<&Tag> = tags.iter().filter(|tag| !tag.is_about_manifest()).collect();
         let next = AtomicUsize::new(0);
         let found: Mutex<Vec<(usize, Result<Vec<StoredImage>>)>> = Mutex::default();
         std::thread::scope(|scope| {
@@ -321,6 +327,30 @@ impl Remote for OciRegistry {
             Held::Metadata => Err(Error::unsupported(format!("`{}` is the metadata of an image", wanted.reference))
                 .with_hint("name the image that they are attached to")),
         }
+    }
+
+    /// The statements among the referrers of the image's manifest. A registry that can't list them has none; that is
+    /// recorded, and a policy that needs one refuses the image.
+    fn evidence(&self, image: &StoredImage, monitor: &Monitor) -> Result<Evidence> {
+        let locator = image.source.as_ref().map(|source| source.alias.as_str()).unwrap_or_default();
+        let Some((reference, digest)) = pinned(locator) else { return Ok(Evidence::new()) };
+        let limits = self.client().limits();
+        // A locator has the whole name of its repository.
+        let repository = OciRepository::new(self.clone(), reference.repository().to_owned())?;
+        let all = match repository.referrers(&digest, Some(STATEMENT), monitor) {
+            Err(error)
+                if !error.is_transient()
+                    && matches!(error.kind(), ErrorKind::Remote | ErrorKind::Unsupported | ErrorKind::Malformed) =>
+            {
+                let reason = format!("the registry can't list them: {}", error.message());
+                let what = Omitted::Dropped { part: "statements of the registry".into(), reason: reason.into() };
+                monitor.omit(image.fingerprint.to_string(), what);
+                return Ok(Evidence::new());
+            }
+            all => all?,
+        };
+        let statements = read_statements(&repository, &digest, &all, &image.fingerprint, limits, monitor)?;
+        Ok(Evidence::new().statements(statements))
     }
 
     fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource> {

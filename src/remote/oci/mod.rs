@@ -14,8 +14,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `reference.rs` | names of images |
-//! | `credentials.rs`, `challenge.rs`, `token.rs` | who asks |
+//! | `credentials.rs`, `token.rs` | who asks |
 //! | `repository.rs` | documents and blobs of one repository |
 //! | `upload.rs` | blobs on their way to a registry |
 //! | `images.rs`, `attached.rs`, `container.rs` | images: the remote itself, and the forms it reads |
@@ -28,7 +27,6 @@
 //! [`Limits::registry_tags`]: crate::Limits::registry_tags
 
 mod attached;
-mod challenge;
 mod container;
 mod credentials;
 mod errors;
@@ -36,7 +34,6 @@ mod images;
 mod pipe;
 mod prefetch;
 mod push;
-mod reference;
 mod referrers;
 mod repository;
 mod tags;
@@ -52,13 +49,14 @@ use self::token::{Authenticator, Scope};
 use super::Protocol;
 use super::http::{Client, ClientOptions, Request, Url};
 use crate::error::{Error, Result};
+use crate::oci::check_repository;
 use crate::progress::Monitor;
 use crate::store::UpdateSource;
 
 pub use self::credentials::OciCredentials;
 pub use self::push::{OciPushOptions, artifact_of};
-pub use self::reference::OciReference;
 pub use self::repository::OciRepository;
+pub use crate::oci::OciReference;
 
 /// Docker's registry, as people name it.
 const DOCKER: &str = "docker.io";
@@ -148,7 +146,7 @@ impl OciRegistry {
             prefix.strip_prefix("v2").filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(prefix);
         let prefix = prefix.trim_start_matches('/').to_owned();
         if !prefix.is_empty() {
-            reference::check_repository(&prefix)?;
+            check_repository(&prefix)?;
         }
         let name = if is_docker { DOCKER } else { url.authority() };
         let (credentials, hint) = match login {
@@ -214,7 +212,7 @@ impl OciRegistry {
     /// # Errors
     /// `InvalidInput` for a name that can't be one.
     pub fn repository(&self, name: &str) -> Result<OciRepository> {
-        reference::check_repository(name)?;
+        check_repository(name)?;
         OciRepository::new(self.clone(), self.full_name(name)?)
     }
 
@@ -226,7 +224,7 @@ impl OciRegistry {
             ("", name) => name.to_owned(),
             (prefix, name) => format!("{prefix}/{name}"),
         };
-        reference::check_repository(&full)?;
+        check_repository(&full)?;
         Ok(full)
     }
 

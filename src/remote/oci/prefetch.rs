@@ -5,7 +5,8 @@
 //! not fit is not fetched ahead. Everything is gone as soon as nobody can read any more.
 //!
 //! With a store, blobs that it keeps are taken from there, and the others are staged and kept there for the next image, each
-//! as soon as it is whole: of a download that is cancelled nothing is left but these.
+//! as soon as it is whole: of a download that is cancelled nothing is left but these. What a killed process had of a blob is
+//! not fetched again.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,9 +14,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rustix::process::{Resource, getrlimit};
+
 use super::repository::OciRepository;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::nameless;
 use crate::io::{Blob, ReadAt};
 use crate::oci::Descriptor;
@@ -28,6 +32,8 @@ use crate::store::{StagedFile, Store};
 const THREADS: usize = 4;
 /// Bytes that are written at once.
 const BUFFER_BYTES: usize = 256 << 10;
+/// Of how many blobs the files may be open where the process may open any number. Each stays open until all are read.
+const MAX_BLOBS: u64 = 4_096;
 
 /// Blobs on their way.
 #[derive(Clone)]
@@ -37,6 +43,8 @@ pub(super) struct Prefetch(Arc<Running>);
 struct Running {
     queue: Arc<Queue>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Closed when the last thread has ended. Nothing is sent.
+    ended: Receiver<()>,
 }
 
 /// What the threads work on.
@@ -88,11 +96,13 @@ impl Prefetch {
     ) -> Result<Self> {
         monitor.check()?;
         let mut room = repository.registry().client().limits().spool;
+        let most = max_blobs();
         let mut slots: Vec<Arc<Slot>> = Vec::new();
         for descriptor in descriptors {
             let fits = room.checked_sub(descriptor.size);
             // A blob that is named twice is fetched once.
             if let Some(left) = fits
+                && slots.len() < most
                 && !slots.iter().any(|slot| slot.descriptor.digest == descriptor.digest)
             {
                 room = left;
@@ -109,23 +119,38 @@ impl Prefetch {
             has_kept: AtomicBool::new(false),
             monitor: monitor.clone(),
         });
-        let running = Running { queue: Arc::clone(&queue), threads: Mutex::default() };
+        let (alive, ended) = bounded(0);
+        let running = Running { queue: Arc::clone(&queue), threads: Mutex::default(), ended };
         for _ in 0..count {
             // Without the repository's own handle on this, so that the last reader can end it.
             let own = OciRepository::new(repository.registry().clone(), repository.name().to_owned())?;
-            let queue = Arc::clone(&queue);
+            let (queue, alive): (_, Sender<()>) = (Arc::clone(&queue), alive.clone());
             let thread = std::thread::Builder::new()
                 .name("prefetch".into())
-                .spawn(move || queue.work(&own))
+                .spawn(move || {
+                    queue.work(&own);
+                    drop(alive);
+                })
                 .map_err(|error| Error::io("a thread for the download can't be started", error))?;
             running.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(Self(Arc::new(running)))
     }
 
-    /// Waits until everything was fetched and kept.
-    pub(super) fn finish(&self) {
+    /// Waits until everything was fetched and kept. Keeping may be a long upload, which ends where the monitor is cancelled.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub(super) fn finish(&self, monitor: &Monitor) -> Result<()> {
+        while let Err(RecvTimeoutError::Timeout) = self.0.ended.recv_timeout(POLL_INTERVAL) {
+            if let Err(error) = monitor.check() {
+                self.0.queue.stop.cancel();
+                self.0.join();
+                return Err(error);
+            }
+        }
         self.0.join();
+        Ok(())
     }
 
     /// A reader of a blob, if that is fetched here.
@@ -190,23 +215,40 @@ impl Queue {
         {
             return Ok(None);
         }
-        let mut target = match kept {
-            Some(store) => Target::Staged(store.stage_file()?),
-            None => Target::Unnamed(nameless(&std::env::temp_dir()).map_err(unnamed_error)?),
+        let (mut target, before) = match kept.zip(slot.digest()) {
+            Some((store, digest)) => {
+                let (staged, before) = store.stage_layer(&digest, slot.descriptor.size, &monitor)?;
+                (Target::Staged(staged), before)
+            }
+            None => (Target::Unnamed(nameless(&std::env::temp_dir()).map_err(unnamed_error)?), Hasher::new()),
         };
-        let mut reader = repository.download(&slot.descriptor, &monitor)?.reader();
+        // One for all readers: it reads what is written after it was opened, too.
+        let blob = target.blob()?;
+        let mut written = before.bytes();
+        let is_resumed = written > 0;
+        let mut reader = repository.download(&slot.descriptor, &monitor)?.reader_after(before);
         let mut buffer = vec![0; BUFFER_BYTES];
-        let mut written = 0_u64;
         loop {
             let count = match reader.read(&mut buffer) {
-                Ok(0) => return Ok(Some(target)),
+                Ok(0) => {
+                    slot.publish(&blob, written);
+                    return Ok(Some(target));
+                }
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let error = Error::from(error);
+                    // The part that was there may be damaged, and is gone now: the copy begins again without it.
+                    let is_damaged = is_resumed && error.kind() == ErrorKind::Mismatch;
+                    return Err(if is_damaged { error.needs_restart() } else { error });
+                }
             };
-            let blob = target.append(buffer.get(..count).unwrap_or_default())?;
+            target.append(buffer.get(..count).unwrap_or_default())?;
             written = written.saturating_add(count as u64);
-            slot.publish(blob, written);
+            // What a killed process left is shown to nobody before the digest of all was compared.
+            if !is_resumed {
+                slot.publish(&blob, written);
+            }
         }
     }
 
@@ -217,7 +259,7 @@ impl Queue {
         self.monitor.omit_all(&monitor.omissions());
         match found {
             Ok(Some(blob)) => {
-                slot.publish(blob, slot.descriptor.size);
+                slot.publish(&blob, slot.descriptor.size);
                 Ok(true)
             }
             Ok(None) => Ok(false),
@@ -246,6 +288,12 @@ impl Queue {
     }
 }
 
+/// How many blobs may be fetched ahead: their files take half of the descriptors that the process may have, at most.
+fn max_blobs() -> usize {
+    let most = getrlimit(Resource::Nofile).current.map_or(MAX_BLOBS, |most| (most / 2).min(MAX_BLOBS));
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
 /// The file that a blob is fetched into.
 enum Target {
     /// In scratch of the store that is to keep it.
@@ -255,18 +303,20 @@ enum Target {
 }
 
 impl Target {
-    /// Appends bytes, and opens what is there then.
-    fn append(&mut self, bytes: &[u8]) -> Result<Blob> {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
-            Self::Staged(staged) => {
-                let written = staged.write_all(bytes);
-                written.map_err(|error| Error::io("a layer can't be written into the store's staging", error))?;
-                staged.reader()
-            }
-            Self::Unnamed(file) => {
-                let written = file.write_all(bytes).and_then(|()| file.try_clone()).and_then(Blob::file);
-                written.map_err(unnamed_error)
-            }
+            Self::Staged(staged) => staged
+                .write_all(bytes)
+                .map_err(|error| Error::io("a layer can't be written into the store's staging", error)),
+            Self::Unnamed(file) => file.write_all(bytes).map_err(unnamed_error),
+        }
+    }
+
+    /// What was appended, and what will be.
+    fn blob(&self) -> Result<Blob> {
+        match self {
+            Self::Staged(staged) => staged.reader(),
+            Self::Unnamed(file) => file.try_clone().and_then(Blob::file).map_err(unnamed_error),
         }
     }
 }
@@ -289,9 +339,10 @@ impl Slot {
     }
 
     /// Lets readers go on to `written` bytes of `blob`.
-    fn publish(&self, blob: Blob, written: u64) {
+    fn publish(&self, blob: &Blob, written: u64) {
         let mut progress = self.lock();
-        (progress.blob, progress.written) = (Some(blob), written);
+        progress.blob.get_or_insert_with(|| blob.clone());
+        progress.written = written;
         self.changed.notify_all();
     }
 }

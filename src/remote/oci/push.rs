@@ -1,7 +1,7 @@
 //! Pushes an image of a store to a registry, as an artifact.
 //!
-//! Order: look what each tag means now, send the files, send the manifest by its digest, then move the tags. A tag that
-//! means images for other machines becomes, or stays, an index of all of them.
+//! Order: look what each tag means now, send the files, send the manifest by its digest and the statements about it, then
+//! move the tags: whoever finds an image by its tag finds what vouches for it. A tag that means images for other machines becomes, or stays, an index of all of them.
 
 use std::io::Read;
 
@@ -13,10 +13,11 @@ use crate::limits::Limits;
 use crate::metadata::Architecture;
 use crate::oci::{
     ARTIFACT, BlobSource, Descriptor, Digest, Document, ImageArtifact, ImagePush, Index, Platform, PreparedPush,
-    RawDocument, Reference, Tag, index_entry, media_type, to_json, type_of_entry,
+    RawDocument, Reference, Tag, index_entry, media_type, put_statements, to_json, type_of_entry,
 };
 use crate::progress::Monitor;
 use crate::store::OpenedImage;
+use crate::trust::Envelope;
 
 /// Options of [`OciRegistry::push`].
 ///
@@ -33,6 +34,7 @@ pub struct OciPushOptions {
     tags: Vec<Tag>,
     reuse_tags: bool,
     mount_from: Option<String>,
+    statements: Vec<Envelope>,
     monitor: Monitor,
 }
 
@@ -64,6 +66,13 @@ impl OciPushOptions {
         self
     }
 
+    /// Adds statements about the image, which are pushed beside it as referrers of its manifest, before any tag names that.
+    #[must_use]
+    pub fn statements(mut self, statements: impl IntoIterator<Item = Envelope>) -> Self {
+        self.statements.extend(statements);
+        self
+    }
+
     /// Reports progress and listens for cancellation.
     #[must_use]
     pub fn monitor(mut self, monitor: Monitor) -> Self {
@@ -92,7 +101,12 @@ impl OciRegistry {
         for tag in &tags {
             documents.push(pushed.under(&repository, tag, options.reuse_tags, &limits, monitor)?);
         }
+        for envelope in &options.statements {
+            envelope.statement().check_subject(&image.image().fingerprint)?;
+        }
+        let state = || put_statements(&mut repository.clone(), &pushed.raw.descriptor, &options.statements, monitor);
         if documents.iter().all(Option::is_none) {
+            state()?;
             return Ok(pushed.raw.descriptor.digest);
         }
         let from = options.mount_from.as_deref().map(|name| self.full_name(name)).transpose()?;
@@ -101,6 +115,7 @@ impl OciRegistry {
             repository.upload(descriptor, &mut open, from.as_deref(), monitor)?;
         }
         repository.send_document(&pushed.raw, &Reference::Digest(pushed.raw.descriptor.digest), monitor)?;
+        state()?;
         for (tag, document) in tags.iter().zip(documents) {
             if let Some(raw) = document {
                 repository.send_document(&raw, &Reference::Tag(tag.clone()), monitor)?;

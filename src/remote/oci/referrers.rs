@@ -9,7 +9,8 @@ use super::token::Scope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::oci::{
-    BlobSource, Descriptor, Digest, Document, Index, Manifest, RawDocument, Reference, Tag, media_type, to_json,
+    BlobSource, Descriptor, Digest, Document, Index, Manifest, RawDocument, Reference, fallback_tag, is_or_may_be,
+    media_type, referrer_entry, to_json,
 };
 use crate::progress::Monitor;
 use crate::protocol::escape::query;
@@ -20,7 +21,7 @@ pub(super) const SUBJECT: &str = "oci-subject";
 
 impl OciRepository {
     /// What says something about a manifest: the descriptors of the manifests whose subject it is, of one artifact type
-    /// or of all. They are claims until they are fetched.
+    /// or of all. They are claims until they are fetched; those that don't say their type are among them.
     ///
     /// # Errors
     /// `LimitExceeded` for `oci_manifests`; `Remote` for a list without end; those of
@@ -36,8 +37,7 @@ impl OciRepository {
             Some(all) => all,
             None => self.fallback_index(digest, &limits, monitor)?.map(|index| index.manifests).unwrap_or_default(),
         };
-        let wanted =
-            |entry: &Descriptor| artifact_type.is_none_or(|wanted| entry.artifact_type.as_deref() == Some(wanted));
+        let wanted = |entry: &Descriptor| artifact_type.is_none_or(|wanted| is_or_may_be(entry, wanted));
         Ok(all.into_iter().filter(wanted).collect())
     }
 
@@ -114,18 +114,9 @@ impl OciRepository {
         if index.manifests.iter().any(|entry| entry.digest == descriptor.digest) {
             return Ok(());
         }
-        let mut entry = Descriptor::new(&*descriptor.media_type, descriptor.digest, descriptor.size);
-        entry.artifact_type = manifest.artifact_type().map(str::to_owned);
-        entry.annotations.clone_from(&manifest.annotations);
-        index.manifests.push(entry);
+        index.manifests.push(referrer_entry(descriptor, manifest));
         let bytes = to_json(&index)?;
         let raw = RawDocument { descriptor: Descriptor::of(media_type::IMAGE_INDEX, &bytes), bytes };
         self.send_document(&raw, &Reference::Tag(fallback_tag(subject)?), monitor).map(drop)
     }
-}
-
-/// The tag of the index of referrers: `sha256-HEX`, cut to the length of a tag.
-fn fallback_tag(digest: &Digest) -> Result<Tag> {
-    let name: String = format!("{}-{}", digest.algorithm(), digest.hex()).chars().take(128).collect();
-    name.parse()
 }

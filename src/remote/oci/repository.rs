@@ -53,7 +53,7 @@ impl fmt::Debug for OciRepository {
 impl OciRepository {
     /// The repository with this whole name.
     pub(super) fn new(registry: OciRegistry, name: String) -> Result<Self> {
-        super::reference::check_repository(&name)?;
+        crate::oci::check_repository(&name)?;
         Ok(Self(Arc::new(Inner { registry, name, prefetch: Mutex::default(), store: None })))
     }
 
@@ -63,12 +63,13 @@ impl OciRepository {
         Self(Arc::new(Inner { registry, name, prefetch: Mutex::default(), store: Some(store.clone()) }))
     }
 
-    /// Waits until everything that is fetched ahead was fetched and kept.
-    pub(super) fn finish_prefetch(&self) {
+    /// Waits until everything that is fetched ahead was fetched and kept, or until the monitor is cancelled.
+    ///
+    /// # Errors
+    /// `Cancelled`; what was not kept by then is gone.
+    pub(super) fn finish_prefetch(&self, monitor: &Monitor) -> Result<()> {
         let running = self.0.prefetch.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(running) = running {
-            running.finish();
-        }
+        running.map_or(Ok(()), |running| running.finish(monitor))
     }
 
     /// Its whole name in the registry.

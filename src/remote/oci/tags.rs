@@ -71,11 +71,7 @@ impl OciRegistry {
             Some(rest) => rest.strip_prefix('/').map(str::to_owned),
             None => None,
         };
-        Ok(names
-            .into_iter()
-            .filter_map(below)
-            .filter(|name| super::reference::check_repository(name).is_ok())
-            .collect())
+        Ok(names.into_iter().filter_map(below).filter(|name| crate::oci::check_repository(name).is_ok()).collect())
     }
 
     /// Reads a list page by page.

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::challenge::Challenge;
 use super::credentials::OciCredentials;
 use super::errors;
 use crate::error::{Error, Escaped, Result};
+use crate::oci::Challenge;
 use crate::progress::Monitor;
 use crate::protocol::escape::query;
 use crate::protocol::nullable;
@@ -121,7 +121,7 @@ impl Authenticator {
         if answer.status() != 401 || !answer.url().same_server(&url) {
             return Ok(answer);
         }
-        let challenge = Challenge::of(&answer);
+        let challenge = Challenge::choose(answer.header_values("www-authenticate"));
         let Some(again) = again else { return Err(self.refused(answer)) };
         let Some(challenge) = challenge else { return Err(self.refused(answer)) };
         let header = match &challenge {

@@ -1,6 +1,6 @@
 //! The lifecycle events of images, and the paths by which these and operations name what they are about.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::protocol::escape;
 use crate::server::core::client::Client;
@@ -27,4 +27,9 @@ pub(crate) fn image_created(operations: &Operations, image: &StoredImage, client
         let target = json!({"target": image.fingerprint.to_string()});
         operations.lifecycle("image-alias-created", &alias_path(&alias.name), &target, client);
     }
+}
+
+/// Publishes an event about an image: that it was changed, or deleted.
+pub(crate) fn image_changed(operations: &Operations, action: &str, image: &StoredImage, client: &Client) {
+    operations.lifecycle(action, &image_path(image), &Value::Null, client);
 }

@@ -1,13 +1,14 @@
-//! [`UploadSpec`]: what a client asks for an image that it uploads or imports.
+//! [`UploadSpec`]: what a client asks for an image that it uploads or imports, and the ID of an upload in parts.
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::ImageForm;
 use crate::metadata::ImageType;
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
+use crate::server::core::client::Client;
 use crate::store::{Alias, ImportOptions, StoredImage};
 
 /// The properties, aliases and other settings of an image that a client uploads or imports: from
@@ -152,4 +153,16 @@ impl UploadSpec {
         }
         Ok(self.aliases.iter().cloned().fold(options, ImportOptions::alias))
     }
+}
+
+/// The ID of an upload in the store: made of the name that the client chose, and of its certificate.
+///
+/// # Errors
+/// `InvalidInput` for a name that is not a digest; `Untrusted` for a client without a certificate.
+pub(crate) fn upload_id(client: &Client, name: &str) -> Result<Fingerprint> {
+    let Client::Trusted(certificate) = client else {
+        return Err(Error::new(ErrorKind::Untrusted, "only trusted clients upload in parts"));
+    };
+    let name: Fingerprint = name.parse().map_err(|error: Error| error.context("the name of an upload"))?;
+    Ok(Fingerprint::of(format!("upload {certificate} {name}").as_bytes()))
 }

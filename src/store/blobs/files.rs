@@ -134,7 +134,7 @@ pub trait NewFile: Write + Send {
     /// Those of the operating system; the content must not be used after one.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// The content, to read.
+    /// The content, to read: also what is written after this.
     ///
     /// # Errors
     /// The operating system's.

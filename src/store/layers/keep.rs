@@ -122,17 +122,6 @@ impl Store {
         self.drop_layers(&over_limit(all, limit)).map(drop)
     }
 
-    /// The bytes that layers may take together: the limit, and at most a quarter of the disk's free space, with the
-    /// `bytes` that they have of it. A cache must not keep images out.
-    fn layer_limit(&self, bytes: u64) -> Result<u64> {
-        let limit = self.options.limits.layer_cache;
-        if self.blobs.engine() != "directory" {
-            // Scratch tells nothing of the room that a bucket has.
-            return Ok(limit);
-        }
-        Ok(self.scratch.space()?.map_or(limit, |free| limit.min(free.saturating_add(bytes) / 4)))
-    }
-
     /// The copies of one layer: one, except after downloads at the same time.
     fn copies_of_layer(&self, digest: &Fingerprint) -> Result<Vec<CachedLayer>> {
         let mut copies = Vec::new();
@@ -189,6 +178,22 @@ mod tests {
 
     fn blobs(store: &Store) -> usize {
         store.blobs.list(None, 1_000).unwrap().len()
+    }
+
+    #[test]
+    fn layers_over_the_limit_go_when_a_store_is_opened() {
+        let (blobs, catalog) = (Arc::new(MemoryBlobs::new()), Arc::new(MemoryCatalog::new()));
+        let open = |limit| {
+            let limits = crate::Limits { layer_cache: limit, ..crate::Limits::default() };
+            let options = StoreOptions::new().limits(limits);
+            options.open_parts(Arc::clone(&blobs) as _, Arc::clone(&catalog) as _, Scratch::in_memory())
+        };
+        let store = open(1 << 30);
+        let (one, two) = (keep(&store, b"one"), keep(&store, b"two"));
+        assert_eq!(open(2 * MIN_CHARGE).layers().unwrap().layers, 2);
+        assert_eq!(open(MIN_CHARGE).layers().unwrap().layers, 1);
+        let left = [one, two].iter().filter(|digest| read(&store, digest, 3).is_some()).count();
+        assert_eq!(left, 1);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use super::blobs::BlobKey;
 use super::catalog::{Object, ObjectState};
 use super::open::Store;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 
 /// How long a layer is kept after its last use, in seconds: as long as `prune` keeps cached images by default.
@@ -66,6 +66,11 @@ impl CachedLayer {
         Some(Self { key: note.key, digest: note.fingerprint, size, lease_until })
     }
 
+    /// Whether a note is one of a layer.
+    pub(super) fn is_one(note: &Object) -> bool {
+        matches!(&note.state, ObjectState::Uploading { holder, .. } if holder.starts_with("layer/"))
+    }
+
     fn note(&self) -> Object {
         let holder = format!("layer/{}", self.size);
         let state = ObjectState::Uploading { holder, lease_until: self.lease_until };
@@ -109,6 +114,42 @@ impl Store {
         let (mut unused, rest): (Vec<_>, Vec<_>) = self.cached_layers()?.into_iter().partition(is_unused);
         unused.extend(over_limit(rest, self.options.limits.layer_cache));
         Ok(unused)
+    }
+
+    /// The layers among notes that a store should not have when it is opened: those over the limit, and second copies. A
+    /// process that was killed between keeping and trimming leaves them.
+    pub(super) fn layers_over_limit(&self, notes: Vec<Object>) -> Result<Vec<CachedLayer>> {
+        let all: Vec<CachedLayer> = notes.into_iter().filter_map(CachedLayer::of).collect();
+        if all.is_empty() {
+            return Ok(all);
+        }
+        let bytes = all.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+        Ok(over_limit(all, self.layer_limit(bytes)?))
+    }
+
+    /// The bytes that layers may take together: the limit, and at most a quarter of the disk's free space, with the
+    /// `bytes` that they have of it. A cache must not keep images out.
+    fn layer_limit(&self, bytes: u64) -> Result<u64> {
+        let limit = self.options.limits.layer_cache;
+        if self.blobs.engine() != "directory" {
+            // Scratch tells nothing of the room that a bucket has.
+            return Ok(limit);
+        }
+        Ok(self.scratch.space()?.map_or(limit, |free| limit.min(free.saturating_add(bytes) / 4)))
+    }
+
+    /// Drops all layers, and parts of them, where an import failed because the disk is full, and returns what they took. It is the import's
+    /// error that counts: where this fails too, nothing was dropped.
+    pub(super) fn drop_layers_for_room(&self, error: &Error) -> LayerTotals {
+        // The directory for temporary files may be on another disk, and its error names it.
+        if error.kind() != ErrorKind::StorageFull || error.file() == Some(&*std::env::temp_dir()) {
+            return LayerTotals::default();
+        }
+        let mut dropped = self.cached_layers().and_then(|all| self.drop_layers(&all)).unwrap_or_default();
+        let (parts, bytes) = self.scratch.drop_parts().unwrap_or_default();
+        dropped.layers = dropped.layers.saturating_add(parts);
+        dropped.bytes = dropped.bytes.saturating_add(bytes);
+        dropped
     }
 
     /// Marks layers as dead that are as they were read, and deletes them. Returns what was dropped.

@@ -114,6 +114,22 @@ fn skopeo_copies_a_bundle_and_back() {
 }
 
 #[test]
+fn image_of_many_layers_needs_few_descriptors() {
+    let place = Place::new();
+    let layers: Vec<[Vec<u8>; 1]> = (0..200).map(|number| [file(format!("f{number}"), format!("{number}"))]).collect();
+    let layers: Vec<&[Vec<u8>]> = layers.iter().map(|layer| &layer[..]).collect();
+    Forged::new(&layers).layout(&place, "layout");
+    let ran = Command::new("sh")
+        .arg("-c")
+        .arg("ulimit -n 48; exec \"$0\" --store s import layout --architecture amd64")
+        .arg(env!("CARGO_BIN_EXE_lxd-image"))
+        .current_dir(place.at(""))
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
 fn container_image_of_a_layout_is_imported_as_incus_names_it() {
     let place = Place::new();
     let layout = Forged::new(&[&[directory("./"), directory("etc/"), file("etc/hostname", "x")]])

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[cfg(feature = "cli")]
+mod bundled;
+#[cfg(feature = "cli")]
 mod carrying;
 #[cfg(feature = "cli")]
 mod cli;

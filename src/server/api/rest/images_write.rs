@@ -7,7 +7,7 @@
 //! lost. Refresh and push run in the background, as operations.
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::import::{fetcher, in_background, issue_token};
 use super::{body, operation_result};
@@ -60,7 +60,7 @@ pub(super) fn edit(server: &ServerState, request: &mut Request, fingerprint: &st
         }
     }
     let edited = server.services.store.edit(&image.fingerprint, &edit, based_on.as_ref())?;
-    told(server, request, "image-updated", &edited);
+    lifecycle::image_changed(&server.services.operations, "image-updated", &edited, &request.client);
     Ok(answer::done())
 }
 
@@ -84,7 +84,7 @@ pub(super) fn delete(server: &ServerState, request: &Request, fingerprint: &str)
     };
     match deleted {
         Ok(_) => {
-            told(server, request, "image-deleted", &image);
+            lifecycle::image_changed(&server.services.operations, "image-deleted", &image, &request.client);
             operation.succeed(&[], []);
         }
         Err(error) => {
@@ -109,12 +109,6 @@ fn based_on(request: &Request, image: &StoredImage) -> Result<Option<ETag>> {
         return Err(Error::mismatch("the image was changed meanwhile: its ETag", "that of the request", etag.as_str()));
     }
     Ok(Some(etag))
-}
-
-/// Publishes an event about this image.
-pub(super) fn told(server: &ServerState, request: &Request, action: &str, image: &StoredImage) {
-    let location = lifecycle::image_path(image);
-    server.services.operations.lifecycle(action, &location, &Value::Null, &request.client);
 }
 
 /// Issues a token that lets its holder download a private image.

@@ -22,13 +22,11 @@ use super::import::in_background;
 use super::upload_headers;
 use super::{operation_result, statements, upload};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::Fingerprint;
 use crate::progress::Monitor;
 use crate::server::api::{answer, digits};
-use crate::server::core::client::Client;
 use crate::server::core::operations::Class;
 use crate::server::core::quota::{PartOfUpload, Refusal, Uploader};
-use crate::server::core::upload_spec::UploadSpec;
+use crate::server::core::upload_spec::{UploadSpec, upload_id};
 use crate::server::message::{Request, Response};
 use crate::server::state::ServerState;
 use crate::store::{Appended, PartialUpload, Store};
@@ -63,21 +61,9 @@ impl PartRange {
     }
 }
 
-/// The ID of an upload in the store: made of the name that the client chose, and of its certificate.
-///
-/// # Errors
-/// `InvalidInput` for a name that is not a digest; `Untrusted` for a client without a certificate.
-pub(super) fn id(client: &Client, name: &str) -> Result<Fingerprint> {
-    let Client::Trusted(certificate) = client else {
-        return Err(Error::new(ErrorKind::Untrusted, "only trusted clients upload in parts"));
-    };
-    let name: Fingerprint = name.parse().map_err(|error: Error| error.context("the name of an upload"))?;
-    Ok(Fingerprint::of(format!("upload {certificate} {name}").as_bytes()))
-}
-
 /// `GET`: how much is there.
 pub(super) fn get(server: &ServerState, request: &Request, name: &str) -> Result<Response> {
-    Ok(match server.services.store.partial_upload(&id(&request.client, name)?)? {
+    Ok(match server.services.store.partial_upload(&upload_id(&request.client, name)?)? {
         Some(upload) => state(upload),
         None => answer::not_found(),
     })
@@ -85,14 +71,14 @@ pub(super) fn get(server: &ServerState, request: &Request, name: &str) -> Result
 
 /// `DELETE`: gives up.
 pub(super) fn delete(server: &ServerState, request: &Request, name: &str) -> Result<Response> {
-    let id = id(&request.client, name)?;
+    let id = upload_id(&request.client, name)?;
     server.services.quotas.forget_parts(&Uploader::of(&request.client, request.peer), &id);
     Ok(if server.services.store.remove_parts(&id)? { answer::done() } else { answer::not_found() })
 }
 
 /// `PATCH`: appends bytes.
 pub(super) fn append(server: &ServerState, request: Request, name: &str) -> Result<Response> {
-    let id = id(&request.client, name)?;
+    let id = upload_id(&request.client, name)?;
     let said = request.header(header::CONTENT_RANGE).and_then(PartRange::parse);
     let range = said.ok_or_else(|| Error::invalid("a part needs a header like `Content-Range: bytes 0-1023/4096`"))?;
     let announced = body::announced(&request)?;
@@ -133,7 +119,7 @@ pub(super) fn append(server: &ServerState, request: Request, name: &str) -> Resu
 pub(super) fn import(server: &ServerState, request: &Request, name: &str, two: bool) -> Response {
     let trusted = request.is_trusted();
     let begin = || -> std::result::Result<_, Refusal> {
-        let id = id(&request.client, name)?;
+        let id = upload_id(&request.client, name)?;
         let spec = upload_headers::read(&request.headers)?;
         let has_body = request.headers.contains_key(header::TRANSFER_ENCODING);
         if has_body || body::announced(request)?.is_some_and(|length| length > 0) {

@@ -10,8 +10,8 @@ use std::io::Read;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::body;
 use super::upload_headers::field;
-use super::{body, images_write, parts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::protocol::rest::upload;
@@ -19,8 +19,10 @@ use crate::server::api::address::Address;
 use crate::server::api::answer;
 use crate::server::core::access;
 use crate::server::core::client::Client;
+use crate::server::core::lifecycle;
 use crate::server::core::notes::Notes;
 use crate::server::core::quota::{Quotas, Uploader};
+use crate::server::core::upload_spec::upload_id;
 use crate::server::message::{Request, Response};
 use crate::server::state::ServerState;
 use crate::store::{Store, StoredImage};
@@ -72,7 +74,7 @@ pub(super) fn attach(server: &ServerState, request: &mut Request, fingerprint: &
     let parsed =
         list.iter().map(|one| Envelope::parse_with(one.to_string().as_bytes(), &server.services.options.limits));
     server.services.store.attach_statements(&image.fingerprint, parsed.collect::<Result<_>>()?)?;
-    images_write::told(server, request, "image-updated", &image);
+    lifecycle::image_changed(&server.services.operations, "image-updated", &image, &request.client);
     Ok(answer::done())
 }
 
@@ -90,7 +92,7 @@ pub(super) struct SentStatements {
 /// `statements`); `Malformed`.
 pub(super) fn sent_ahead(server: &ServerState, request: &Request) -> Result<Option<SentStatements>> {
     let Some(name) = field(&request.headers, upload::STATEMENTS)? else { return Ok(None) };
-    let id = parts::id(&request.client, &name)?;
+    let id = upload_id(&request.client, &name)?;
     let (reader, length) = server.services.store.open_parts(&id)?.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "the statements that the upload names are not here")
             .with_hint("they were used, or removed three days after they were sent")

@@ -7,8 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::protocol::simplestreams::{ItemPath, PublishedFile, STATEMENTS_TYPE};
-use crate::server::message::{Request, Response};
-use crate::server::state::ServerState;
 use crate::store::{Store, StoredImage};
 
 /// Sizes and digests of bundles, which a list needs, with the revision of the image's row that they are right for.
@@ -39,18 +37,4 @@ impl Bundles {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|fingerprint, _| stated.contains(fingerprint));
     }
-}
-
-/// The bundle of an image that everybody may see. Its tag is the digest of the row's state: statements are added with it.
-pub(super) fn respond(server: &ServerState, request: &Request, image: &StoredImage) -> Result<Response> {
-    let text = server.services.store.bundle(&image.fingerprint)?;
-    if text.is_empty() {
-        return Err(crate::server::core::access::not_found());
-    }
-    let etag = Fingerprint::of(text.as_bytes()).to_string();
-    if super::conditional::is_known(request, &etag) {
-        return Ok(Response::new(http::StatusCode::NOT_MODIFIED).with(http::header::ETAG, &super::quoted(&etag)));
-    }
-    let response = Response::text(http::StatusCode::OK, "application/jsonl", text);
-    Ok(response.with(http::header::ETAG, &super::quoted(&etag)))
 }

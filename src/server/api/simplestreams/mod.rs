@@ -95,7 +95,7 @@ pub(crate) fn file(server: &ServerState, request: &Request, name: &str) -> Optio
     let one = || -> Result<Response> {
         let image = access::find_local_image(&server.services, &Client::Untrusted, digits, None)?;
         if ending == STATEMENTS_TYPE {
-            return bundles::respond(server, request, &image);
+            return bundle(server, request, &image);
         }
         if image.rootfs_size.is_none() {
             return if ending == UNIFIED {
@@ -115,6 +115,20 @@ pub(crate) fn file(server: &ServerState, request: &Request, name: &str) -> Optio
         Ok(export::part(server, request, &image, part, name))
     };
     Some(one().unwrap_or_else(|error| failed(&error, request)))
+}
+
+/// The bundle of an image that everybody may see. Its tag is the digest of the row's state: statements are added with it.
+fn bundle(server: &ServerState, request: &Request, image: &StoredImage) -> Result<Response> {
+    let text = server.services.store.bundle(&image.fingerprint)?;
+    if text.is_empty() {
+        return Err(access::not_found());
+    }
+    let etag = Fingerprint::of(text.as_bytes()).to_string();
+    if conditional::is_known(request, &etag) {
+        return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag)));
+    }
+    let response = Response::text(StatusCode::OK, "application/jsonl", text);
+    Ok(response.with(header::ETAG, &quoted(&etag)))
 }
 
 /// The documents for the images that are public now: kept ones, or new ones.

@@ -4,22 +4,29 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use lxd_image::format::{ImageSource, Input};
+use lxd_image::io::Blob;
 use lxd_image::oci::{Descriptor, Digest, ImageConfig, Manifest, RootfsLayers, media_type, to_json};
 use lxd_image::remote::{CopyOptions, copy};
-use lxd_image::store::{CheckOptions, Store, StoredImage};
-use lxd_image::{Cancel, ErrorKind, Monitor};
+use lxd_image::store::{
+    BlobKey, BlobStore, CheckOptions, ImportOptions, MemoryBlobs, MemoryCatalog, StagedFile, Store, StoreOptions,
+    StoredImage,
+};
+use lxd_image::{Cancel, ErrorKind, Monitor, Result};
 
 use super::fake::Fake;
 use super::{registry, store};
 use crate::remote::failed;
 use crate::remote::server::{Server, head, hold};
-use crate::store::{Scratch, member};
+use crate::store::{Mounted, Scratch, member, metadata, stream, unified_with};
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// A layer with one file.
-fn layer(name: &str, content: &[u8]) -> Vec<u8> {
+pub(super) fn layer(name: &str, content: &[u8]) -> Vec<u8> {
     let mut tar = Vec::new();
     member(&mut tar, name, b'0', content);
     tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
@@ -27,7 +34,7 @@ fn layer(name: &str, content: &[u8]) -> Vec<u8> {
 }
 
 /// A container image of layers, under a tag.
-fn add_container(fake: &Fake, tag: &str, layers: &[&[u8]]) {
+pub(super) fn add_container(fake: &Fake, tag: &str, layers: &[&[u8]]) {
     let mut config = ImageConfig {
         architecture: "amd64".to_owned(),
         os: "linux".to_owned(),
@@ -47,7 +54,7 @@ fn add_container(fake: &Fake, tag: &str, layers: &[&[u8]]) {
 }
 
 /// How often each of some blobs was asked for.
-fn asked<const N: usize>(server: &Server, blobs: [&[u8]; N]) -> [usize; N] {
+pub(super) fn asked<const N: usize>(server: &Server, blobs: [&[u8]; N]) -> [usize; N] {
     blobs.map(|bytes| {
         let end = format!("/blobs/{}", Digest::of(bytes));
         server.asked().iter().filter(|asked| asked.method == "GET" && asked.path.ends_with(&end)).count()
@@ -174,4 +181,101 @@ fn layer_over_the_limit_is_told_and_not_kept() {
     copy(&registry(&server), "a:one", &store, &options).unwrap();
     assert_eq!(store.layers().unwrap().layers, 0);
     assert!(monitor.omissions().iter().any(|omission| omission.to_string().contains("layer_cache")));
+}
+
+/// Bytes that don't get smaller by packing them.
+fn noise(count: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut bytes = Vec::new();
+    while bytes.len() < count {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(count);
+    bytes
+}
+
+#[test]
+fn import_that_finds_no_room_takes_that_of_kept_layers() {
+    let scratch = Scratch::new();
+    let Some(mounted) = Mounted::new(&scratch, "48m") else { return };
+    let store = Store::open(mounted.path().join("store")).unwrap();
+    let fake = Fake::default();
+    add_container(&fake, "one", &[&layer("base", &noise(8 << 20))]);
+    let server = Server::plain(move |asked, line| fake.respond(asked, line));
+    let large = |tag: &str| unified_with(&metadata(tag, ""), &noise(34 << 20));
+    copied(&server, "one", &store);
+    assert_eq!(store.layers().unwrap().layers, 1);
+    // A stream can be read only once, so that the caller has to bring it again.
+    let error = failed(store.import(stream(large("large")), &ImportOptions::new()), ErrorKind::StorageFull);
+    assert!(error.hint().unwrap().contains("try again"), "{error:?}");
+    assert_eq!(store.layers().unwrap().layers, 0);
+    let image = store.import(stream(large("large")), &ImportOptions::new()).unwrap();
+    store.delete(&image.fingerprint).unwrap();
+    // What is at rest is read again at once.
+    let first = store.images().unwrap().remove(0);
+    store.delete(&first.fingerprint).unwrap();
+    copied(&server, "one", &store);
+    assert_eq!(store.layers().unwrap().layers, 1);
+    let at_rest = ImageSource::unified(Input::blob(Blob::from(large("other"))));
+    store.import(at_rest, &ImportOptions::new()).unwrap();
+    assert_eq!(store.layers().unwrap().layers, 0);
+}
+
+/// Blobs of which a layer is uploaded for as long as it is not cancelled.
+struct Endless {
+    blobs: MemoryBlobs,
+    has_begun: Arc<AtomicBool>,
+}
+
+impl BlobStore for Endless {
+    fn put(&self, key: &BlobKey, staged: &mut StagedFile, monitor: &Monitor) -> Result<()> {
+        while key.as_str().ends_with(".layer") {
+            self.has_begun.store(true, Ordering::Relaxed);
+            monitor.check()?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.blobs.put(key, staged, monitor)
+    }
+
+    fn open(&self, key: &BlobKey) -> Result<Blob> {
+        self.blobs.open(key)
+    }
+
+    fn delete(&self, keys: &[BlobKey]) -> Result<()> {
+        self.blobs.delete(keys)
+    }
+
+    fn list(&self, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>> {
+        self.blobs.list(after, limit)
+    }
+
+    fn archive(&self, keys: &[BlobKey]) -> Result<()> {
+        self.blobs.archive(keys)
+    }
+}
+
+#[test]
+fn cancelled_copy_does_not_wait_for_the_upload_of_a_layer() {
+    let (server, _) = two_images();
+    let (has_begun, cancel) = (Arc::new(AtomicBool::new(false)), Cancel::new());
+    let blobs = Endless { blobs: MemoryBlobs::new(), has_begun: Arc::clone(&has_begun) };
+    let scratch = lxd_image::store::Scratch::in_memory();
+    let store = StoreOptions::new().open_parts(Arc::new(blobs), Arc::new(MemoryCatalog::new()), scratch);
+    let stop = cancel.clone();
+    let stopper = std::thread::spawn(move || {
+        while !has_begun.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // By now the conversion has come to its end, and waits.
+        std::thread::sleep(Duration::from_millis(500));
+        stop.cancel();
+        Instant::now()
+    });
+    let options = CopyOptions::new().architectures([]).monitor(Monitor::none().with_cancel(cancel));
+    failed(copy(&registry(&server), "a:one", &store, &options), ErrorKind::Cancelled);
+    assert!(stopper.join().unwrap().elapsed() < Duration::from_secs(1));
+    assert_eq!(store.layers().unwrap().layers, 0);
 }

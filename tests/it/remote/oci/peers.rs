@@ -260,6 +260,12 @@ fn container_image_becomes_an_instance_image_once() {
     push_container(&client, "app", "1", &[base.clone(), upper]);
     ok(&scratch, &["remote", "add", "reg", &registry.url(), "--protocol", "oci"]);
     let info = ok(&scratch, &["info", "reg:app:1"]);
+    // Incus hashes the digests of the layers, as `skopeo` names them, and no bytes.
+    let raw: serde_json::Value =
+        serde_json::from_str(&skopeo(&["inspect", "--raw", "--tls-verify=false", &registry.skopeo("app:1")])).unwrap();
+    let digests = raw["layers"].as_array().unwrap().iter().map(|layer| layer["digest"].as_str().unwrap());
+    let incus = lxd_image::Fingerprint::of(digests.collect::<String>().as_bytes());
+    assert!(info.contains(&format!("(Incus: {incus})")), "{info}");
     assert!(info.contains("Digest: sha256:") && info.contains("type: oci"), "{info}");
     let digits = ok(&scratch, &["copy", "reg:app:1", "local:", "--alias", "app", "--auto-update"]);
     assert_eq!(ok(&scratch, &["get-property", "app", "type"]), "oci\n");
@@ -278,6 +284,46 @@ fn container_image_becomes_an_instance_image_once() {
     assert_eq!(ok(&scratch, &["refresh"]), "");
     fails(&scratch, &["copy", "reg:app:1", "local:", "--system"], "Unsupported");
     fails(&scratch, &["copy", "reg:app:1", "local:", "--vm"], "NotFound");
+}
+
+#[test]
+fn statements_go_to_a_registry_and_back_and_by_a_bundle_as_well() {
+    let scratch = Scratch::new();
+    let Some(registry) = Registry::start(&scratch, None) else { return };
+    let image = import_sized(&store(&scratch), "box", 1000);
+    let key = lxd_image::trust::SecretKey::generate().unwrap();
+    let path = |name: &str| scratch.join(name).to_str().unwrap().to_owned();
+    fs::write(path("key"), key.to_text(None).unwrap()).unwrap();
+    fs::write(path("key.pub"), key.public_key().to_text()).unwrap();
+    let policy =
+        "default = \"deny\"\n[keys]\nus = \"key.pub\"\n[[rule]]\nname = \"ours\"\nstatements = [{ key = \"us\" }]\n";
+    fs::write(path("policy.toml"), policy).unwrap();
+    ok(&scratch, &["remote", "add", "reg", &registry.url(), "--protocol", "oci"]);
+    ok(&scratch, &["copy", "box", "reg:team/box:1"]);
+    let (other, file, policy) = (path("other"), path("b.tar"), path("policy.toml"));
+    let pull = |reference| ["--store", &other, "copy", reference, "local:", "--alias", "box", "--policy", &policy];
+    fails(&scratch, &pull("reg:team/box:1"), "Untrusted");
+    ok(&scratch, &["statement", "sign", "box", "--key", &path("key")]);
+    // The image is there already, so that only the statement is pushed.
+    ok(&scratch, &["copy", "box", "reg:team/box:1"]);
+    assert_eq!(ok(&scratch, &pull("reg:team/box:1")), format!("{}\n", image.fingerprint));
+    ok(&scratch, &["--store", &other, "statement", "verify", "box", "--key", &path("key.pub")]);
+    // No tag of a statement is an image.
+    let reference = format!("{}/team/box", registry.url().trim_start_matches("http://"));
+    assert!(skopeo(&["list-tags", "--tls-verify=false", &format!("docker://{reference}")]).contains("sha256-"));
+    assert_eq!(ok(&scratch, &["list", "reg:team/box/", "--format", "csv"]), "1,reg:team/box:1\n");
+
+    // From a bundle to a registry by skopeo, which knows nothing of statements.
+    ok(&scratch, &["bundle", "create", &file, "box"]);
+    let index = Command::new("tar").args(["-xOf", &file, "index.json"]).output().unwrap().stdout;
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    for entry in index["manifests"].as_array().unwrap() {
+        let name = entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap();
+        let (from, to) = (format!("oci-archive:{file}:{name}"), registry.skopeo(&format!("by/skopeo:{name}")));
+        skopeo(&["--insecure-policy", "copy", "-q", "--all", "--dest-tls-verify=false", &from, &to]);
+    }
+    fs::remove_dir_all(&other).unwrap();
+    ok(&scratch, &pull("reg:by/skopeo:box"));
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! `OciReference`: what a registry is asked for: a repository, and a tag or a digest in it.
+//! [`OciReference`]: what a registry is asked for: a repository, and a tag or a digest in it.
 
 use std::fmt;
 use std::str::FromStr;
 
+use super::digest::Digest;
+use super::source::{Reference, Tag};
 use crate::error::{Error, Result};
-use crate::oci::{Digest, Reference, Tag};
 
 /// The longest name of a repository that registries take.
 const MAX_REPOSITORY: usize = 255;
@@ -16,7 +17,7 @@ const DEFAULT_TAG: &str = "latest";
 /// Where there is a digest, it decides, and the tag is only a remark. Without either, the tag is `latest`.
 ///
 /// ```
-/// use lxd_image::remote::OciReference;
+/// use lxd_image::oci::OciReference;
 ///
 /// let alpine: OciReference = "library/alpine:3.20".parse()?;
 /// assert_eq!((alpine.repository(), alpine.tag()), ("library/alpine", Some(&"3.20".parse()?)));
@@ -116,7 +117,7 @@ impl FromStr for OciReference {
 ///
 /// # Errors
 /// `InvalidInput`.
-pub(super) fn check_repository(text: &str) -> Result<()> {
+pub(crate) fn check_repository(text: &str) -> Result<()> {
     let shown = || text.chars().take(64).collect::<String>();
     let fits = !text.is_empty() && text.len() <= MAX_REPOSITORY && text.split('/').all(is_component);
     if fits {

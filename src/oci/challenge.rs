@@ -1,10 +1,16 @@
-//! `Challenge`: what a registry's 401 asks for (`WWW-Authenticate`, RFC 9110, section 11.6.1).
-
-use crate::remote::http::Response;
+//! [`Challenge`]: what a registry's 401 asks for (`WWW-Authenticate`, RFC 9110, section 11.6.1).
 
 /// How a registry wants to be told who asks.
+///
+/// ```
+/// use lxd_image::oci::Challenge;
+///
+/// let found = Challenge::parse("Bearer realm=\"https://auth.example/token\",service=\"reg.example\"");
+/// assert!(matches!(&found[..], [Challenge::Bearer { realm, .. }] if realm == "https://auth.example/token"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Challenge {
+#[non_exhaustive]
+pub enum Challenge {
     /// User and password with each request (RFC 7617).
     Basic,
     /// A token, which the server at `realm` gives out.
@@ -19,15 +25,22 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// The challenge of a response: a token if there is a choice, since it tells the password to fewer servers.
-    pub(super) fn of(answer: &Response) -> Option<Self> {
-        let all: Vec<Self> = answer.header_values("www-authenticate").flat_map(parse).collect();
+    /// The challenge of all headers of a response: a token if there is a choice, since it tells the password to fewer
+    /// servers.
+    #[must_use]
+    pub fn choose<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let all: Vec<Self> = headers.into_iter().flat_map(Self::parse).collect();
         let bearer = all.iter().find(|challenge| matches!(challenge, Self::Bearer { .. }));
         bearer.or(all.first()).cloned()
     }
+
+    /// Parses a header, which may hold several challenges. Unknown schemes are left out.
+    #[must_use]
+    pub fn parse(header: &str) -> Vec<Self> {
+        parse(header)
+    }
 }
 
-/// Parses a header, which may hold several challenges. Unknown schemes are left out.
 fn parse(header: &str) -> Vec<Challenge> {
     let mut found = Vec::new();
     let mut rest = header.trim_start_matches([' ', ',', '\t']);
