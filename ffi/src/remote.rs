@@ -298,7 +298,8 @@ pub unsafe extern "C" fn lxi_remote_images(
 }
 
 /// Sends an image of a store, with its properties, to an LXD or Incus server, which must trust this client. An image that
-/// the server has already gets what `options` say, and its bytes are not sent. `options` may be NULL.
+/// the server has already gets what `options` say, and its bytes are not sent. Statements about it go along to a server of
+/// this library; elsewhere that they stay behind is an omission of the monitor. `options` may be NULL.
 ///
 /// Threads: any. Errors: LXI_UNSUPPORTED for a remote that is no such server; LXI_NOT_FOUND for an image that is not in
 /// the store; LXI_ALREADY_EXISTS for an alias that is taken; LXI_MISMATCH when other bytes arrived; LXI_REMOTE, also when

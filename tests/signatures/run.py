@@ -9,7 +9,7 @@ PROGRAM is the example `signature_verdicts` of this package. Keys of many kinds 
 Findings, any of which makes the exit status 1:
   accepted alone      we accept what both gpgv and Sequoia refuse (minisign: what it refuses). Of cases that one of them refuses
                       unchanged (gpgv: a second, unknown signer; Sequoia: self-signatures by SHA-1) its refusal says nothing about the
-                      change: those are counted apart
+                      change, and a crash is no refusal: those are counted apart
   other text          we accept, and hand out a text that nobody signed
   crash               the program ended
 Where we refuse what others accept, that is told by reason: we are stricter on purpose (TRUST.md, "Signed lists").
@@ -210,8 +210,11 @@ class Verdicts:
             self.child.wait()
 
 
-def succeeds(command, keys, **options):
-    return subprocess.run(command, env=keys.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=False, **options).returncode == 0
+def succeeds(command, keys):
+    """What a program says of a case; `None` where it crashed (`sqv` 1.1 panics on a signature without an issuer), which is no verdict."""
+    quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    status = subprocess.run(command, env=keys.environment, timeout=60, check=False, **quiet).returncode
+    return None if status < 0 or status in (101, 134) else status == 0
 
 
 def canonical(text):
@@ -274,7 +277,7 @@ def differential(options, keys):
         if not answer:
             finding = "crash"
         elif accepted and not gpgv and not sequoia:
-            if base["witnessed"]:
+            if base["witnessed"] and gpgv is not None and sequoia is not None:
                 finding = "accepted alone"
             else:
                 apart[(base["name"], names[0])] += 1
@@ -328,10 +331,10 @@ def differential(options, keys):
                 settle(result)
     ours.close()
     seconds = time.monotonic() - started
-    yes = lambda value: "accepts" if value else "refuses"  # noqa: E731
+    yes = lambda value: "crashes" if value is None else "accepts" if value else "refuses"  # noqa: E731
     print("%d unchanged and %d changed cases in %.0f s, seed %d" % (len(made), options.rounds, seconds, options.seed))
     print("%-9s %-8s %-8s %-8s %7s" % ("kind", "ours", "gpgv", "Sequoia", "cases"))
-    for (kind, accepted, gpgv, sequoia), count in sorted(table.items()):
+    for (kind, accepted, gpgv, sequoia), count in sorted(table.items(), key=str):
         print("%-9s %-8s %-8s %-8s %7d" % (kind, yes(accepted), yes(gpgv), yes(sequoia), count))
     if options.verbose:
         print("\nrefused by us alone, by reason:")
@@ -340,7 +343,7 @@ def differential(options, keys):
         print("\naccepted by us and one of the others:")
         for key, count in softer.most_common(60):
             print("%6d %s" % (count, "  ".join(key)))
-    print("accepted by us, and by neither of the others, one of which refuses the case unchanged: %d" % sum(apart.values()))
+    print("accepted by us, and by neither of the others, one of which crashed or refuses the case unchanged: %d" % sum(apart.values()))
     for key, count in apart.most_common():
         print("%6d %s" % (count, "  ".join(key)))
     for text in wrong:

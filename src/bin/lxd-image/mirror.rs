@@ -4,6 +4,8 @@
 //! run leaves a consistent tree and the next run continues. `--delete` also removes images that match the filters and
 //! are gone on the remote; a remote that lists nothing removes nothing. An image that cannot be copied does not stop
 //! the others; the run then fails with the first error after it did everything else.
+//!
+//! A tree without a key of its own keeps the lists of a remote with keys as they are, with the signatures of their owner.
 
 use std::path::Path;
 
