@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::claims::Claims;
 use super::codec::Loader;
 use super::format::DiskFormat;
+use super::opened::Opened;
 use super::runs::{FlatMap, Run, RunMap, Source};
 use super::{ova, qcow2, vhd, vhdx, vmdk};
 use crate::error::{Error, Result};
@@ -69,14 +70,6 @@ pub struct DiskImage {
     virtual_size: u64,
     /// Loaders that no read uses at the moment.
     loaders: Mutex<Vec<Loader>>,
-}
-
-/// What a format's reader found.
-pub(super) struct Opened {
-    pub(super) map: Box<dyn RunMap>,
-    pub(super) virtual_size: u64,
-    /// The kind within the format, for people.
-    pub(super) variant: String,
 }
 
 impl DiskImage {

@@ -46,6 +46,7 @@ mod device;
 mod format;
 mod image;
 mod jobs;
+mod opened;
 mod output;
 mod ova;
 mod pieces;

@@ -2,7 +2,7 @@
 //! Format facts: Microsoft's "Virtual Hard Disk Image Format Specification", version 1.0.
 
 use super::claims::Claims;
-use super::image::Opened;
+use super::opened::Opened;
 use super::runs::{FlatMap, Run, RunMap, Source, TableCache};
 use crate::error::{Error, Result};
 use crate::io::{Blob, ReadAt};

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::claims::Claims;
-use super::image::Opened;
+use super::opened::Opened;
 use super::runs::{Run, RunMap, Source, TableCache};
 use crate::error::{Error, Result};
 use crate::io::{Blob, ReadAt};

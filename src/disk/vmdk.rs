@@ -3,7 +3,7 @@
 
 use super::claims::Claims;
 use super::codec::PackedCodec;
-use super::image::Opened;
+use super::opened::Opened;
 use super::runs::{Packed, Run, RunMap, Source, TableCache};
 use crate::error::{Error, Escaped, Result};
 use crate::io::{Blob, ReadAt};

@@ -91,7 +91,7 @@ impl Marker {
 
     /// A marker with a new random id.
     pub(crate) fn new() -> Self {
-        Self { id: super::scratch::random_id(), layout: VERSION }
+        Self { id: super::random::random_id(), layout: VERSION }
     }
 }
 

@@ -95,6 +95,7 @@ mod open;
 mod parts;
 mod prune;
 mod publish;
+mod random;
 mod rebuild;
 mod reconcile;
 mod refresh;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::blobs::{BlobKey, BlobStore, DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs};
-use super::catalog::{Catalog, MemoryCatalog, SqliteCatalog, system_now};
+use super::catalog::{Catalog, MemoryCatalog, SqliteCatalog};
 use super::description::StoreDescription;
 use super::image::StoredImage;
 use super::layout::{self, Marker};
@@ -155,7 +155,7 @@ impl StoreOptions {
 
     /// The time now, in seconds since 1970, where there is no catalog to ask.
     pub(crate) fn now(&self) -> i64 {
-        self.clock.as_ref().map_or_else(system_now, |clock| clock())
+        self.clock.as_ref().map_or_else(crate::time::system_now, |clock| clock())
     }
 
     /// A monitor that is cancelled by the switch of these options.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::scratch::random_number;
+use super::random::random_number;
 use crate::error::{Error, Result};
 
 /// Threads of a runtime. They copy between sockets and memory, hash requests and sleep; callers do the rest.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::list_keys::{BLOCK, is_packets};
+use super::list_form::{BLOCK, is_packets};
 use super::{ListKeys, SecretKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;

@@ -29,6 +29,7 @@
 
 mod envelope;
 mod key_file;
+mod list_form;
 mod list_keys;
 mod list_signer;
 #[cfg(feature = "signatures")]

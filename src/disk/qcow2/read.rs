@@ -3,7 +3,7 @@
 use super::{COMPRESSED, HEAD_BYTES, Header, OFFSET_MASK, SECTOR_BYTES, ZERO, compressed_offset_bits};
 use crate::disk::claims::Claims;
 use crate::disk::codec::PackedCodec;
-use crate::disk::image::Opened;
+use crate::disk::opened::Opened;
 use crate::disk::runs::{Packed, Run, RunMap, Source, TableCache};
 use crate::error::{Error, Result};
 use crate::io::{Blob, ReadAt};

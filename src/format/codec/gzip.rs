@@ -17,9 +17,10 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use flate2::{Compress, Crc, Decompress, DecompressError, FlushCompress, FlushDecompress, Status};
 
 use super::checked::DecodeStep;
+use super::compression::Compression;
+use super::encoder::Encoder;
 use super::peek_reader::{PeekReader, trailing_garbage, truncated};
 use super::workers::{Workers, lost};
-use super::{Compression, Encoder};
 use crate::error::{Error, Result};
 
 /// The magic number, ID1 and ID2.

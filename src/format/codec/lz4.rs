@@ -21,9 +21,10 @@ use lz4_flex::block;
 use twox_hash::XxHash32;
 
 use super::checked::DecodeStep;
+use super::compression::Compression;
+use super::encoder::Encoder;
 use super::peek_reader::{PeekReader, trailing_garbage, truncated};
 use super::workers::{Workers, lost};
-use super::{Compression, Encoder};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 

@@ -13,8 +13,10 @@ use std::io::{self, Read, Write};
 use liblzma::stream::{Action, Check, Error as LzmaError, LzmaOptions, MtStreamBuilder, Status, Stream};
 
 use super::checked::DecodeStep;
+use super::compression::Compression;
+use super::encoder::Encoder;
 use super::peek_reader::{PeekReader, trailing_garbage, truncated};
-use super::{Codec, Compression, Encoder};
+use super::table::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::progress::{CANCEL_POLL, Cancel};

@@ -12,8 +12,9 @@ use std::io::{self, Read, Write};
 use zstd::stream::raw::{self, CParameter, DParameter, InBuffer, Operation, OutBuffer};
 
 use super::checked::DecodeStep;
+use super::compression::Compression;
+use super::encoder::Encoder;
 use super::peek_reader::{PeekReader, trailing_garbage, truncated};
-use super::{Compression, Encoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::progress::Cancel;

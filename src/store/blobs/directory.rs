@@ -20,7 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::io::{self as bytes, Blob, ReadAt};
 use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, is, staging_name};
-use crate::store::scratch::{Scratch, StagedFile, random_id};
+use crate::store::random::random_id;
+use crate::store::scratch::{Scratch, StagedFile};
 
 /// The file in the directory of the blobs that has the id of its store.
 const MARKER: &str = "store-id";

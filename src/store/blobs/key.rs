@@ -16,7 +16,7 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
-use crate::store::scratch::random_number;
+use crate::store::random::random_number;
 
 /// The name of an object in a [`BlobStore`](super::BlobStore).
 ///

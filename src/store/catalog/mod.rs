@@ -118,7 +118,7 @@ pub trait Catalog: Send + Sync {
     /// Called inside of transactions too, so it must not wait for another connection. The default is
     /// the clock of this machine.
     fn now(&self) -> i64 {
-        system_now()
+        crate::time::system_now()
     }
 
     /// Returns the note about an object, if there is one.
@@ -171,12 +171,6 @@ pub trait Catalog: Send + Sync {
     fn engine(&self) -> &'static str {
         "other"
     }
-}
-
-/// The time of this machine, in seconds since 1970.
-pub(crate) fn system_now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The catalog as one writer sees and changes it. Every call fails as reads of a [`Catalog`] do.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::system_now;
 use crate::error::{Error, Result};
+use crate::time::system_now;
 
 /// The longest value of a record, in bytes: an operation with its metadata fits easily.
 pub const MAX_RECORD_BYTES: usize = 256 << 10;

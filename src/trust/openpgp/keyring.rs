@@ -8,9 +8,10 @@ use pgp::composed::{ArmorOptions, Deserializable, SignedPublicKey};
 use pgp::packet::{Packet, PacketParser};
 use pgp::types::KeyDetails;
 
-use super::{is_packets, shown, usable};
+use super::{shown, usable};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
+use crate::trust::list_form::is_packets;
 
 /// Public keys with their certificates.
 ///

@@ -24,7 +24,6 @@ pub use keyring::Keyring;
 pub use secret::SecretKey;
 pub use verify::GoodSignature;
 
-use super::list_keys::{CLOCK_SKEW, is_packets};
 use crate::error::{Error, ErrorKind};
 
 /// An error of the crate, short and without characters that change how it is shown.

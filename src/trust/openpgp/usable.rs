@@ -8,7 +8,7 @@ use pgp::packet::{self, KeyFlags, Signature, SignatureType, SubpacketData};
 use pgp::ser::Serialize;
 use pgp::types::{Fingerprint, KeyDetails, KeyId, KeyVersion, PublicParams, SignatureBytes, Tag, VerifyingKey};
 
-use super::CLOCK_SKEW;
+use crate::trust::list_form::CLOCK_SKEW;
 
 /// The least size of an RSA key in bits.
 const RSA_BITS: u16 = 2048;

@@ -7,9 +7,10 @@ use pgp::types::KeyDetails;
 
 use super::keyring::Keyring;
 use super::usable::{self, Key, made};
-use super::{CLOCK_SKEW, armor, cleartext, is_packets, refused, shown};
+use super::{armor, cleartext, refused, shown};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
+use crate::trust::list_form::{CLOCK_SKEW, is_packets};
 
 /// A signature that a key of the keyring made, and that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,8 +13,9 @@ use lxd_image::templates::{ApplyError, ApplyOptions, ApplyReport, Context, Insta
 use lxd_image::{Error, Result};
 use serde_json::{Map, Value, json};
 
+use super::context;
+use super::dialect::DialectArgument;
 use super::difference::difference;
-use super::{DialectArgument, context};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Format, Records};

@@ -11,7 +11,8 @@ use lxd_image::templates::{Template, Trigger};
 use lxd_image::{Error, ErrorKind, Escaped, Result};
 use serde_json::{Map, Value, json};
 
-use super::{DialectArgument, Templates};
+use super::dialect::DialectArgument;
+use super::sources::Templates;
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Records};

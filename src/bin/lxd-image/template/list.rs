@@ -8,7 +8,7 @@ use clap::Args;
 use lxd_image::{Error, ErrorKind, Escaped, Result};
 use serde_json::{Map, json};
 
-use super::Templates;
+use super::sources::Templates;
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Records};

@@ -7,19 +7,18 @@
 mod apply;
 mod check;
 mod context;
+mod dialect;
 mod difference;
 mod list;
 mod render;
+mod sources;
 
-use std::path::Path;
+use clap::{Args, Subcommand};
 
-use clap::{Args, Subcommand, ValueEnum};
-use lxd_image::templates::{Dialect, InstanceDir};
-use lxd_image::{Metadata, Result};
+use lxd_image::Result;
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::store::TypeArgument;
 
 /// Look at, try out and apply templates
 #[derive(Args)]
@@ -53,60 +52,5 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         Verb::Check(verb) => check::run(verb, session),
         Verb::Render(verb) => render::run(verb, session),
         Verb::Apply(verb) => apply::run(verb, session),
-    }
-}
-
-/// The template dialect.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum DialectArgument {
-    Lxd,
-    Incus,
-}
-
-impl From<DialectArgument> for Dialect {
-    /// The library's dialect of this value.
-    fn from(peer: DialectArgument) -> Self {
-        match peer {
-            DialectArgument::Lxd => Self::Lxd,
-            DialectArgument::Incus => Self::Incus,
-        }
-    }
-}
-
-/// The metadata and all templates of an image, packed or unpacked. Templates are held in memory, within the limits.
-struct Templates {
-    /// The metadata with the template rules.
-    metadata: Metadata,
-    /// Name and content of each file in `templates/`.
-    files: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Templates {
-    /// Reads metadata and templates of a packed image or of a directory.
-    ///
-    /// # Errors
-    /// Those of opening and reading the image; `LimitExceeded` for too many or too large templates.
-    fn read(image: &Path, rootfs: Option<&Path>, session: &Session) -> Result<Self> {
-        if rootfs.is_none() && image.is_dir() {
-            let dir = InstanceDir::open(image)?;
-            let files = dir
-                .template_names(&session.limits)?
-                .into_iter()
-                .map(|name| Ok((dir.template(&name, &session.limits)?, name)))
-                .map(|read: Result<_>| read.map(|(content, name)| (name, content)))
-                .collect::<Result<_>>()?;
-            return Ok(Self { metadata: dir.metadata(&session.limits)?, files });
-        }
-        let image = session.open(image, rootfs, TypeArgument::default())?;
-        let (monitor, shown) = session.monitor();
-        let metadata = image.metadata()?;
-        let files = image.templates(&monitor);
-        drop(shown);
-        Ok(Self { metadata, files: files? })
-    }
-
-    /// The rules that use a template. A template may have several, and names are bytes, because archives may hold any.
-    fn rules<'t>(&'t self, name: &'t [u8]) -> impl Iterator<Item = (&'t str, &'t lxd_image::TemplateRule)> {
-        self.metadata.templates().filter(move |(_, rule)| rule.template().as_bytes() == name)
     }
 }

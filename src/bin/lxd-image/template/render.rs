@@ -8,7 +8,8 @@ use clap::Args;
 use lxd_image::templates::{Context, Template};
 use lxd_image::{Error, ErrorKind, Result};
 
-use super::{DialectArgument, context};
+use super::context;
+use super::dialect::DialectArgument;
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;

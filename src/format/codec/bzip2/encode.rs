@@ -13,8 +13,9 @@ use bzip2::{Action, Compress, Status};
 
 use super::{CRC_BITS, END_MAGIC, HEADER_BITS, MAGIC_BITS, bits};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::codec::compression::Compression;
+use crate::format::codec::encoder::Encoder;
 use crate::format::codec::workers::{Workers, lost};
-use crate::format::codec::{Compression, Encoder};
 
 /// Plain bytes of a block at most. Runs shrink in bzip2's first step, before they count for a
 /// block's size, so that one block of zeros could take in 46 MB.

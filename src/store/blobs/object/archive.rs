@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::io::Blob;
 use crate::progress::Monitor;
 use crate::store::blobs::BlobKey;
-use crate::store::scratch::random_number;
+use crate::store::random::random_number;
 
 /// The largest object that S3 copies in one request, in bytes.
 const MAX_COPY_BYTES: u64 = 5 << 30;

@@ -11,7 +11,7 @@ use super::location::Protocol;
 use super::reader::bare;
 use crate::error::{Error, Result};
 use crate::fingerprint::hex;
-use crate::store::scratch::random_id;
+use crate::store::random::random_id;
 
 /// The length of the scratch object: more than one packet, and not a round number.
 const LENGTH: usize = 70_001;

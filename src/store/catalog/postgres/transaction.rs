@@ -46,7 +46,7 @@ use crate::store::catalog::columns::{json, state_columns, stored};
 use crate::store::catalog::sqlite::{already_there, check_objects, no_image, no_target, row_changed};
 use crate::store::catalog::{Attachment, Object, Transaction};
 use crate::store::image::{Alias, AliasTarget, StoredImage};
-use crate::store::scratch::random_number;
+use crate::store::random::random_number;
 
 /// How many keys a transaction locks one by one.
 const MAX_KEYS: usize = 256;
