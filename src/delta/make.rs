@@ -26,7 +26,7 @@ const WINDOW_BYTES: usize = 8 << 20;
 const GROUP_WINDOWS: u64 = 8;
 /// The number of LZMA among the secondary compressors.
 const LZMA: u8 = 2;
-/// The largest dictionary for data, as a power of two: xz's preset 9 has the same. Whoever applies the delta needs as much.
+/// The largest dictionary for data, as a power of two: xz's preset 9 has the same. Applying the delta needs as much memory.
 const DATA_DICTIONARY_BITS: u32 = 26;
 /// The largest dictionary for instructions and addresses.
 const OTHER_DICTIONARY_BITS: u32 = 22;
@@ -66,7 +66,7 @@ impl DeltaOptions {
         Self::default()
     }
 
-    /// The preset of LZMA from 1 (fast) to 9 (small, the default), or 0 for a delta that is not compressed. Above 9 is 9.
+    /// The preset of LZMA from 1 (fast) to 9 (small, the default), or 0 for a delta that is not compressed. Higher values count as 9.
     #[must_use]
     pub fn level(mut self, level: u32) -> Self {
         self.level = level.min(9);
@@ -232,7 +232,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// A window as it is written, but for what depends on the windows before.
+/// An encoded window, without the parts that depend on earlier windows.
 struct Encoded {
     segment: Segment,
     length: usize,

@@ -36,7 +36,7 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 impl BlockDevice {
     /// Opens a device for this process alone: the kernel refuses one that is mounted, used as swap
-    /// or held by another program, and a disk one of whose partitions is.
+    /// or held by another program, or has such a partition.
     ///
     /// # Errors
     /// `InvalidInput` for what is no block device, `Busy` for one that is in use, `NotFound`, `Io`.
@@ -48,7 +48,7 @@ impl BlockDevice {
     fn open_exclusive(path: &Path) -> Result<Self> {
         let about = std::fs::metadata(path).map_err(|error| {
             let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
-            Error::new(kind, "the device can't be looked at").with_source(error)
+            Error::new(kind, "the device can't be examined").with_source(error)
         })?;
         // Looked at before it is opened: opening a pipe would wait, and opening a tape would rewind it.
         if !about.file_type().is_block_device() {
@@ -69,7 +69,7 @@ impl BlockDevice {
         // Between the look and the opening another file may have taken the name.
         if !file
             .metadata()
-            .map_err(|error| Error::io("the device can't be looked at", error))?
+            .map_err(|error| Error::io("the device can't be examined", error))?
             .file_type()
             .is_block_device()
         {

@@ -1,4 +1,4 @@
-//! [`DiskOutput`]: what becomes of the disk of an image.
+//! [`DiskOutput`]: the output format of an image's disk.
 
 use std::str::FromStr;
 
@@ -40,7 +40,7 @@ impl FromStr for DiskOutput {
 }
 
 impl DiskOutput {
-    /// The format that a disk has afterwards, which is in qcow2 before.
+    /// The resulting format of a qcow2 disk.
     #[must_use]
     pub const fn format(self) -> DiskFormat {
         match self {

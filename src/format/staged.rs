@@ -238,7 +238,7 @@ fn private_and_empty(dir: &Dir) -> Result<(u64, u64)> {
 fn check_destination(parent: &Dir, name: &[u8]) -> Result<Option<(u32, u32, u32)>> {
     let stat = match parent.stat(name) {
         Err(error) if is(&error, Errno::NOENT) => return Ok(None),
-        stat => stat.map_err(|error| Error::io("the destination can't be looked at", error))?,
+        stat => stat.map_err(|error| Error::io("the destination can't be examined", error))?,
     };
     match fs::FileType::from_raw_mode(stat.st_mode) {
         fs::FileType::Directory => {

@@ -259,7 +259,7 @@ fn parameter(header: &str, name: &str) -> Option<String> {
 
 /// Parses the head of a part: its `Content-Disposition`.
 fn part(head: &[u8]) -> Result<Part> {
-    let head = std::str::from_utf8(head).map_err(|_| Error::malformed("the head of a part is no text"))?;
+    let head = std::str::from_utf8(head).map_err(|_| Error::malformed("the head of a part is not UTF-8"))?;
     let about = head.split("\r\n").filter_map(|line| line.split_once(':'));
     let mut about = about.filter(|(name, _)| name.trim().eq_ignore_ascii_case("content-disposition"));
     let (_, about) =

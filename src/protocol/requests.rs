@@ -166,6 +166,6 @@ pub(crate) fn moment(text: Option<&str>) -> Result<Option<Option<i64>>> {
         None | Some("") => Ok(None),
         Some(text) if text.starts_with("0001-01-01") => Ok(None),
         Some(text) if time::parse(text).is_some() => Ok(Some(time::from_rfc3339(text))),
-        Some(_) => Err(Error::invalid("`expires_at` is no time as RFC 3339 writes it")),
+        Some(_) => Err(Error::invalid("`expires_at` is not an RFC 3339 time")),
     }
 }

@@ -67,7 +67,7 @@ impl Direct {
         })?;
         let told = Answer::from_headers(|name| answer.header(name))?;
         let lies = answer.url().join(&told.url).map_err(|error| {
-            Error::remote(format!("{} says that its image lies where nobody can go", self.url)).with_source(error)
+            Error::remote(format!("{} names an unusable address for its image", self.url)).with_source(error)
         })?;
         Ok((told.fingerprint, lies))
     }

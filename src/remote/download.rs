@@ -341,7 +341,7 @@ impl ResumingReader {
         match (at, answer.status()) {
             // Some servers answer with 206 although no range was requested.
             (0, 206) if is_whole(&answer) => self.begin(answer),
-            (0, 206) => Err(Error::remote(format!("{} answers with a part that nobody asked for", self.download.url))),
+            (0, 206) => Err(Error::remote(format!("{} answers with a part that was not requested", self.download.url))),
             (0, _) => self.begin(answer),
             (_, 206) => self.resume(answer, at),
             (_, 200) => self.skip_to_offset(answer, at),

@@ -97,7 +97,7 @@ fn keep(
         before.images().iter().map(|image| image.fingerprint).filter(|image| !is_in(&listing, image)).collect();
     if !gone.is_empty() && !options.delete {
         return Err(Error::unsupported(
-            "the tree has images that the remote has no more, which only `--delete` removes",
+            "the tree has images that the remote no longer has, which only `--delete` removes",
         ));
     }
     if listing.images().is_empty() && !gone.is_empty() {

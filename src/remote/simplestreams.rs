@@ -211,7 +211,7 @@ impl Simplestreams {
             return Ok(image);
         }
         find(&*self.listing(monitor)?).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("{} has the image {fingerprint} no more", self.tree.base()))
+            Error::new(ErrorKind::NotFound, format!("{} no longer has the image {fingerprint}", self.tree.base()))
         })
     }
 
@@ -309,7 +309,7 @@ impl Simplestreams {
         let lost = listing.unusable().entries().iter().find(|entry| entry.is_meant_by(&wanted.reference));
         if let Some(lost) = lost {
             let sentence = format!("{base} has no image `{shown}` that can be used: {}", lost.omission);
-            return Error::new(lost.kind, sentence).with_hint("tell whoever keeps that server");
+            return Error::new(lost.kind, sentence).with_hint("report it to the server's operator");
         }
         let error = Error::new(ErrorKind::NotFound, format!("{base} has no image `{shown}`"));
         if !wanted.suggest {
@@ -328,7 +328,7 @@ impl Simplestreams {
             return error;
         }
         let near: Vec<_> = near.into_iter().map(|name| name.chars().take(64).collect::<String>()).collect();
-        error.with_hint(format!("near it are: {}", near.join(", ")))
+        error.with_hint(format!("similar names: {}", near.join(", ")))
     }
 }
 

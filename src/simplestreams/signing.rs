@@ -52,7 +52,7 @@ impl Tree {
     /// The text of the signed message for a document: of the index with the paths of messages.
     fn message_text(&self, name: &str, document: &[u8]) -> Result<String> {
         if name != INDEX {
-            return String::from_utf8(document.to_vec()).map_err(|_| Error::malformed("the list is no text"));
+            return String::from_utf8(document.to_vec()).map_err(|_| Error::malformed("the list is not UTF-8"));
         }
         let mut index = Index::from_json(document, &self.options.limits)?;
         for entry in index.index.values_mut() {

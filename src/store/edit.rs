@@ -288,5 +288,5 @@ fn unchanged(image: &StoredImage, based_on: Option<&ETag>) -> Result<()> {
 
 /// Adds what to do about a conflict.
 fn changed(error: Error) -> Error {
-    error.with_hint("somebody else changed the image in between: look at it again, then decide")
+    error.with_hint("the image was changed in between: read it again, then decide")
 }

@@ -101,7 +101,7 @@ impl Store {
         if near.is_empty() {
             return error.with_hint("`lxd-image list` shows what is there");
         }
-        error.with_hint(format!("near it are: {}", near.join(", ")))
+        error.with_hint(format!("similar names: {}", near.join(", ")))
     }
 }
 

@@ -35,8 +35,8 @@ impl ListSigner {
     /// since 1970.
     ///
     /// # Errors
-    /// `InvalidInput` for a passphrase that is missing or wrong, and for a key that may not sign now; `Unsupported` for another
-    /// kind of key; `Untrusted` for a wrong passphrase of a minisign key; `FeatureDisabled` for OpenPGP without the feature `signatures`;
+    /// `InvalidInput` for a missing passphrase, a wrong one of an OpenPGP key, and a key that may not sign now; `Unsupported` for
+    /// another kind of key; `Untrusted` for a wrong passphrase of a minisign key; `FeatureDisabled` for OpenPGP without the feature `signatures`;
     /// `Malformed`; `LimitExceeded` (`key_file`).
     pub fn parse(bytes: &[u8], passphrase: Option<&[u8]>, now: i64, limits: &Limits) -> Result<Self> {
         if bytes.len() as u64 > limits.key_file {
@@ -47,7 +47,7 @@ impl ListSigner {
             return Self::openpgp(bytes, passphrase, now, limits);
         }
         let secret = SecretKey::parse(bytes, passphrase)?;
-        // A key from PEM has no number, and can't sign in the form of minisign.
+        // A key from PEM has no key ID, and can't sign in the form of minisign.
         secret.sign_detached(b"", "")?;
         Ok(Self(Kind::Minisign(Arc::new(secret))))
     }

@@ -94,7 +94,7 @@ fn create(arguments: &Create, session: &Session) -> Result<(), Failure> {
             put_statements(&mut layout, &entry, &store.statements(fingerprint)?, &monitor)?;
             if store.vouched(fingerprint)?.list.is_some() {
                 let part = "who signed the list that named it".into();
-                let reason = "nobody could verify that without the list".into();
+                let reason = "that can't be verified without the list".into();
                 monitor.omit(fingerprint.to_string(), Omitted::Dropped { part, reason });
             }
             let names: Vec<String> = image.aliases.iter().map(|alias| alias.name.clone()).collect();

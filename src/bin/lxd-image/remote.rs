@@ -190,7 +190,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     let failed = |error| Error::new(ErrorKind::Io, "the path of the file can't be made out").with_source(error);
     let path = std::path::absolute(path).map_err(failed)?;
     if path.to_str().is_none() {
-        return Err(Error::new(ErrorKind::InvalidInput, "the name of the file is no text, so that it can't be kept"));
+        return Err(Error::new(ErrorKind::InvalidInput, "the name of the file is not UTF-8, so that it can't be kept"));
     }
     Ok(path)
 }
@@ -201,7 +201,7 @@ impl Add {
     /// A name that is taken is refused before any connection, by the same call that would add it.
     fn run(&self, session: &Session) -> Result<()> {
         if self.password.is_some() && self.protocol == Protocol::Simplestreams {
-            let sentence = "`--password` is for LXD and Incus: a simplestreams server trusts nobody in particular";
+            let sentence = "`--password` is for LXD and Incus: a simplestreams server has no list of trusted clients";
             return Err(Error::new(ErrorKind::InvalidInput, sentence));
         }
         if !self.key.is_empty() && self.protocol != Protocol::Simplestreams {

@@ -167,7 +167,7 @@ impl ImageTransfer for RemoteTransfer {
             return Err(Error::new(ErrorKind::NotFound, "the upstream has another image under this name by now"));
         }
         if !found.public {
-            return Err(Error::new(ErrorKind::NotFound, "the upstream shows this image to nobody else"));
+            return Err(Error::new(ErrorKind::NotFound, "the upstream shows this image to no other client"));
         }
         // Anonymous clients can trigger this: one image must not exceed the quota of all cached images.
         if found.size > self.limits.cache {

@@ -282,7 +282,7 @@ fn scan(
             keeping.map_err(|error| error.in_entry(&member.entry.path))?;
         }
         if applied == Applied::Ignored {
-            let reason = format!("it belongs to the storage driver AUFS of whoever made {}", layer.name());
+            let reason = format!("it belongs to the storage driver AUFS of the program that made {}", layer.name());
             pass.monitor.omit(member.entry.path, Omitted::Skipped { reason: reason.into() });
         }
         number += 1;

@@ -128,7 +128,7 @@ impl Scalar {
             None | Some(ScalarTag::Str | ScalarTag::Timestamp) => true,
             Some(ScalarTag::Binary) => {
                 let bytes = decode_base64(&self.text).ok_or("the text is not valid base64")?;
-                let text = String::from_utf8(bytes).map_err(|_| "binary data is no text here: it is not UTF-8")?;
+                let text = String::from_utf8(bytes).map_err(|_| "binary data is not UTF-8")?;
                 return Ok(Cow::Owned(text));
             }
             Some(ScalarTag::Bool) => bool_word(&self.text).is_some(),

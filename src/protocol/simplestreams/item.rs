@@ -242,10 +242,10 @@ impl FromStr for ItemPath {
             return refused("names another server");
         }
         if hides_something(path) {
-            return refused("hides where it leads behind percent signs");
+            return refused("contains an encoded separator");
         }
         if path.split('/').any(|part| part == "..") {
-            return refused("climbs");
+            return refused("contains `..`");
         }
         // A directory is no file.
         if matches!(path.rsplit('/').next(), Some("" | ".")) {

@@ -154,7 +154,7 @@ impl Client {
             })?;
             if url.scheme() == Scheme::Https && next.scheme() != Scheme::Https {
                 return Err(Error::remote(format!(
-                    "{} redirects from https to {next}, which nobody protects",
+                    "{} redirects from https to {next}, which is not encrypted",
                     url.authority()
                 )));
             }

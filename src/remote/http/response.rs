@@ -152,7 +152,7 @@ impl Response {
     pub(crate) fn content_encoding(&self) -> Option<String> {
         let mut named = Vec::new();
         for value in self.headers.get_all("content-encoding") {
-            let value = value.to_str().unwrap_or("what is no text").to_ascii_lowercase();
+            let value = value.to_str().unwrap_or("what is not UTF-8").to_ascii_lowercase();
             let parts = value.split(',').map(str::trim).filter(|name| !matches!(*name, "" | "identity" | "none"));
             named.extend(parts.map(str::to_owned));
         }
@@ -168,7 +168,7 @@ impl Response {
         let limit = self.limits.remote_index;
         let url = self.url.clone();
         String::from_utf8(self.contents("remote_index", limit)?)
-            .map_err(|_| Error::malformed(format!("the answer of {url} is no text")))
+            .map_err(|_| Error::malformed(format!("the answer of {url} is not UTF-8")))
     }
 
     /// The whole body in memory, decompressed according to its `Content-Encoding`.

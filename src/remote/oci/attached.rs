@@ -24,7 +24,7 @@ pub(super) fn is_metadata(image: &Image) -> bool {
 /// The metadata that are attached to a container image of one layer; the last ones, if there are several.
 ///
 /// # Errors
-/// `Cancelled`. Whatever else fails, it is a container image like others: registries need not know referrers.
+/// `Cancelled`. Whatever else fails, it is a container image like others: registries need not support the referrers API.
 pub(super) fn find(found: &Located, monitor: &Monitor) -> Result<Option<Image>> {
     // Docker's registry counts such requests, and has no such images.
     if found.image.manifest().layers.len() != 1 || found.repository.registry().is_docker() {
@@ -60,7 +60,7 @@ pub(super) fn describe(
     image.locator = format!("{}@{}", found.repository.name(), metadata.digest());
     image.size = found.image.size().saturating_add(metadata.size());
     image.content_digest = Some(metadata.digest().to_string());
-    // Its metadata say what it is; it is no image of an application.
+    // The attached metadata describes the image; the properties of the application image do not apply.
     image.incus_fingerprint = None;
     for key in ["type", "description"] {
         image.properties.remove(key);

@@ -1,4 +1,4 @@
-//! `OciCredentials`: who asks a registry, and the files of docker, podman and skopeo that say so.
+//! `OciCredentials`: credentials for a registry, and the files of docker, podman and skopeo that hold them.
 //!
 //! The files are JSON: `{"auths": {"REGISTRY": {"auth": "BASE64 OF USER:PASSWORD"}}}`. They may leave the password to a
 //! helper program (`credsStore`, `credHelpers`). Such programs are not run; an error about missing credentials says so.
@@ -20,7 +20,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The most bytes of a password. Tokens that stand for passwords have up to 4 KiB.
 const MAX_PASSWORD_BYTES: u64 = 16 << 10;
 
-/// Proves to a registry who asks.
+/// Credentials for a registry.
 ///
 /// Its `Debug` text holds no secret.
 ///
@@ -77,7 +77,7 @@ impl OciCredentials {
         let path = path.as_ref();
         let wrong = |why| Err(Error::invalid(format!("the file holds no password: {why}")).in_file(path));
         let bytes = read(path, MAX_PASSWORD_BYTES)?;
-        let Ok(text) = String::from_utf8(bytes) else { return wrong("it is no text") };
+        let Ok(text) = String::from_utf8(bytes) else { return wrong("it is not UTF-8") };
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {
@@ -98,12 +98,12 @@ impl OciCredentials {
     }
 }
 
-/// What a file with credentials says of a registry.
+/// What a file with credentials has for a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
-    /// These.
+    /// Credentials.
     Credentials(OciCredentials),
-    /// That a helper program has them, named in this file.
+    /// A credential helper, configured in this file.
     Helper(PathBuf),
     /// Nothing.
     Nothing,
@@ -134,7 +134,7 @@ struct Entry {
 /// decides.
 ///
 /// # Errors
-/// `NotFound`, `Io`, `Malformed`, `LimitExceeded` for a file of more than 1 MiB.
+/// `NotFound`, `Io`, `Malformed`, `InvalidInput` for a file of more than 1 MiB.
 pub(super) fn in_file(path: &Path, registry: &str, prefix: &str) -> Result<Found> {
     let bytes = read(path, MAX_FILE_BYTES)?;
     // The parser's own message may quote a secret.
@@ -194,7 +194,7 @@ pub(super) fn in_user_files(registry: &str, prefix: &str) -> Result<Found> {
     Ok(helper)
 }
 
-/// The names under which credentials may stand, the most special one first.
+/// The names under which credentials may be stored, the most specific one first.
 fn names(registry: &str, prefix: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut path = prefix;

@@ -62,16 +62,16 @@ pub use crate::oci::OciReference;
 const DOCKER: &str = "docker.io";
 /// The hosts by which people mean it.
 const DOCKER_HOSTS: &[&str] = &[DOCKER, "www.docker.io", "index.docker.io", "registry-1.docker.io", "hub.docker.com"];
-/// Where its interface is.
+/// The base URL of its API.
 const DOCKER_API: &str = "https://registry-1.docker.io/";
-/// Before a repository of Docker's registry that has no slash.
+/// The namespace of repositories of Docker's registry without a slash.
 const DOCKER_LIBRARY: &str = "library";
 
-/// As whom a registry is asked.
+/// How to authenticate to a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OciLogin {
-    /// As nobody in particular.
+    /// Anonymously.
     #[default]
     Anonymous,
     /// With these credentials.
@@ -137,7 +137,7 @@ impl OciRegistry {
     /// `Malformed` for the file of [`OciLogin::File`].
     pub fn new(options: ClientOptions, url: &Url, login: &OciLogin) -> Result<Self> {
         if url.host().is_empty() {
-            return Err(Error::invalid(format!("{url} is a file, which no registry stands behind")));
+            return Err(Error::invalid(format!("{url} names a file, and a registry needs an http or https URL")));
         }
         let is_docker = DOCKER_HOSTS.contains(&url.host());
         let base = base_of(url)?;
@@ -191,7 +191,7 @@ impl OciRegistry {
                 inner.auth.send(&inner.client, request, &Scope::none())
             }
         })?;
-        // Who asks without credentials is told to bring some, or to get a token for a repository.
+        // A request without credentials gets a 401 challenge, which names a realm for tokens or asks for a password.
         let is_registry = match answer.status() {
             200..=299 => true,
             401 => self.is_anonymous() && answer.header_values("www-authenticate").next().is_some(),
@@ -228,7 +228,7 @@ impl OciRegistry {
         Ok(full)
     }
 
-    /// Whether nobody in particular asks.
+    /// Whether requests are anonymous.
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
         self.inner.auth.is_anonymous()

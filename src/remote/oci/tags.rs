@@ -132,7 +132,7 @@ impl OciRegistry {
         let shown: String = next.chars().take(128).collect();
         let joined = answer.url().join(&next).map_err(|error| {
             let shown = Escaped(shown.as_bytes()).to_string();
-            Error::remote(format!("a list goes on at `{shown}`, where nobody can go")).with_source(error)
+            Error::remote(format!("a list goes on at `{shown}`, which is not a usable address")).with_source(error)
         })?;
         if !joined.same_server(&self.inner.base) {
             return Err(Error::remote(format!(

@@ -187,7 +187,7 @@ impl Authenticator {
         })?;
         if registry.scheme() == Scheme::Https && url.scheme() != Scheme::Https {
             return Err(Error::remote(format!(
-                "{} sends for a token to {url}, which nobody protects",
+                "{} sends for a token to {url}, which is not encrypted",
                 registry.authority()
             )));
         }
@@ -252,7 +252,7 @@ impl Authenticator {
             None => error.with_hint(self.hint.clone()),
         };
         // A refusal by a name that does not exist looks the same: registries hide private repositories so.
-        if self.is_anonymous() { error.context("nobody in particular asked") } else { error }
+        if self.is_anonymous() { error.context("the request was anonymous") } else { error }
     }
 }
 

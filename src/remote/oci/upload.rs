@@ -129,7 +129,8 @@ impl OciRepository {
         let shown: String = text.split('?').next().unwrap_or_default().chars().take(128).collect();
         let url = answer.url().join(text).map_err(|error| {
             let shown = Escaped(shown.as_bytes()).to_string();
-            Error::remote(format!("{host} sends the upload to `{shown}`, where nobody can go")).with_source(error)
+            Error::remote(format!("{host} sends the upload to `{shown}`, which is not a usable address"))
+                .with_source(error)
         })?;
         if !url.same_server(&self.registry().inner.base) {
             let sentence = format!("{host} sends the upload to another host, {}", url.authority());

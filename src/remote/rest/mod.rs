@@ -293,7 +293,7 @@ impl Lxd {
             return error.with_hint("a private image is only seen by those whom the server trusts");
         }
         let near: Vec<_> = near.into_iter().take(MAX_SUGGESTIONS).collect();
-        error.with_hint(format!("near it are: {}", near.join(", ")))
+        error.with_hint(format!("similar names: {}", near.join(", ")))
     }
 }
 

@@ -468,5 +468,5 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Error {
     if near.is_empty() {
         return error.with_hint(format!("the remotes are {}; `remote add` adds one", known.join(", ")));
     }
-    error.with_hint(format!("near it are: {}", near.join(", ")))
+    error.with_hint(format!("similar names: {}", near.join(", ")))
 }

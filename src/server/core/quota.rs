@@ -234,7 +234,7 @@ impl Quotas {
         let left = limits.client_stored.saturating_sub(ledger.bytes());
         if left == 0 || announced.is_some_and(|length| length > left) {
             let error = Error::limit("client_stored", limits.client_stored, "what this client has stored, in bytes,");
-            return Err(error.with_hint("images that are deleted count no more").into());
+            return Err(error.with_hint("deleted images no longer count").into());
         }
         (most, by_space) = if left < most { (left, false) } else { (most, by_space) };
         let reserved = announced.unwrap_or(most);

@@ -81,7 +81,7 @@ impl AsRef<[u8]> for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(home) = &self.home {
-            // Where there are enough spare ones, this one just ends.
+            // Where there are enough spare ones, this one is freed.
             let _ = home.try_send(std::mem::take(&mut self.bytes));
         }
     }

@@ -293,7 +293,7 @@ fn client(shared: &ListenerState, peer: &Peer) -> Client {
         Ok(true) => Client::Trusted(certificate),
         Ok(false) => Client::Untrusted,
         Err(error) => {
-            shared.access_log.note(format_args!("nobody is trusted: {error}"));
+            shared.access_log.note(format_args!("no client is trusted: {error}"));
             Client::Untrusted
         }
     }

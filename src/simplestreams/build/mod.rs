@@ -258,7 +258,7 @@ impl TreeWriter {
         }
         let path = self.tree.root.join(&found.path).join(scan::SUMS);
         let text = document::read(&path, &self.tree.options.limits)?;
-        let text = String::from_utf8(text).map_err(|_| Error::malformed("it is no text").in_file(&path))?;
+        let text = String::from_utf8(text).map_err(|_| Error::malformed("it is not UTF-8").in_file(&path))?;
         let lines = text.lines().filter_map(|line| line.trim().split_once(char::is_whitespace));
         // `sha256sum -b` writes an asterisk before the name.
         let pairs = lines.map(|(sum, name)| (name.trim().trim_start_matches('*').to_owned(), sum.to_owned()));

@@ -205,7 +205,7 @@ pub fn apply<'r>(
         // The output is for the agent, which runs inside the machine and knows no id map.
         if options.shift.is_some() {
             let error = Error::invalid(
-                "the option `shift_owners` has no effect: the files for a virtual machine belong to whoever runs it",
+                "the option `shift_owners` has no effect: the files for a virtual machine belong to the user who runs it",
             );
             return Err(ApplyError { error, report });
         }

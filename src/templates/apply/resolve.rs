@@ -110,7 +110,7 @@ fn find_by(walk: Resolver, root: &Dir, components: &[&[u8]], stop_at_link: bool)
             Err(error) if is(&error, Errno::NOENT) => {
                 return Ok(Ok(ResolvedTarget { dir, missing, name, exists: false }));
             }
-            Err(error) => return Err(Error::io("the target can't be looked at", error)),
+            Err(error) => return Err(Error::io("the target can't be examined", error)),
         };
         // `create_only` asks only whether the name is taken, also by a dangling link.
         if kind != FileType::Symlink || stop_at_link {

@@ -55,7 +55,7 @@ impl ExistingFile {
     /// # Errors
     /// `UnsafePath` if it is not a regular file.
     pub(super) fn open(dir: &Dir, name: &[u8]) -> Result<Option<Self>> {
-        let cant = |error| Error::io("the target can't be looked at", error);
+        let cant = |error| Error::io("the target can't be examined", error);
         let handle = match dir.handle(name) {
             Err(error) if is(&error, Errno::NOENT) => return Ok(None),
             handle => handle.map_err(cant)?,

@@ -20,7 +20,7 @@ const LINE: usize = 76;
 /// `Malformed` for any other text, and for another type of block.
 pub(super) fn decode(text: &[u8], block: BlockType) -> Result<Vec<u8>> {
     let wrong = |what: &str| Error::malformed(format!("the armored {block} {what}"));
-    let text = std::str::from_utf8(text).map_err(|_| wrong("is no text"))?;
+    let text = std::str::from_utf8(text).map_err(|_| wrong("is not UTF-8"))?;
     let mut lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
     if lines.next() != Some(&*format!("-----BEGIN {block}-----")) {
         return Err(wrong("has no first line"));

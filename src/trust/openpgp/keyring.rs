@@ -147,7 +147,7 @@ pub(super) fn blocks(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
 fn refuse_secrets(packets: &[u8]) -> Result<()> {
     for packet in PacketParser::new(packets) {
         if let Ok(Packet::SecretKey(_) | Packet::SecretSubkey(_)) = packet {
-            return Err(Error::invalid("this is a secret key; whoever verifies needs the public one")
+            return Err(Error::invalid("this is a secret key; verification needs the public key")
                 .with_hint("export the public key: gpg --export FINGERPRINT > FILE"));
         }
         // What can't be read is skipped or refused by the parser of certificates; a packet that is cut short ends here.

@@ -172,7 +172,7 @@ fn items_are_chosen_as_the_peers_choose_them() {
     assert!(error.message().contains("for s390x (container)"), "{error}");
     assert!(error.hint().unwrap().contains("aarch64 (container), x86_64 (container)"), "{:?}", error.hint());
     let error = failed(resolve(&wanted("box/2")), ErrorKind::NotFound);
-    assert_eq!(error.hint(), Some("near it are: box, box/1"));
+    assert_eq!(error.hint(), Some("similar names: box, box/1"));
 }
 
 /// hostile.md 157, 158, 159; CVE-2026-33542, CVE-2026-48769.

@@ -117,10 +117,10 @@ fn unknown_reference_suggests_similar_names() {
     let (_scratch, store) = store();
     let one = import(&store, "one", &["debian/12", "ubuntu/24.04"]).fingerprint;
     let hint = |reference: &str| store.resolve(reference).unwrap_err().hint().unwrap().to_owned();
-    assert_eq!(hint("debain/12"), "near it are: debian/12");
-    assert_eq!(hint("ubuntu"), "near it are: ubuntu/24.04");
+    assert_eq!(hint("debain/12"), "similar names: debian/12");
+    assert_eq!(hint("ubuntu"), "similar names: ubuntu/24.04");
     let wrong_end = format!("{}0000000000000000", &one.to_string()[..4]);
-    assert_eq!(hint(&wrong_end), format!("near it are: {}", one.short()));
+    assert_eq!(hint(&wrong_end), format!("similar names: {}", one.short()));
     assert_eq!(hint("alpine"), "`lxd-image list` shows what is there");
 }
 

@@ -127,7 +127,7 @@ fn exit_statuses_are_a_contract() {
     shell.ok(&["import", "one.tar"]);
     shell.fails(&["import", "two.tar", "--alias", "web"], 5, "AlreadyExists");
     let near = shell.fails(&["info", "wep"], 4, "NotFound");
-    assert!(near.contains("hint: near it are: web"), "{near}");
+    assert!(near.contains("hint: similar names: web"), "{near}");
     shell.fails(&["delete", "web", "nothing"], 4, "NotFound");
     assert!(shell.ok(&["list", "-c", "l", "--format", "csv"]).contains("web"), "a slip in one name deletes nothing");
     shell.fails(&["import", "two.tar", "--fingerprint", &"0".repeat(64)], 1, "Mismatch");

@@ -152,7 +152,7 @@ pub(super) fn refresh(server: &ServerState, request: &Request, fingerprint: &str
             Ok(_) => operation.succeed(&[], [("refreshed", json!(false))]),
             Err(error) => {
                 let sentence = match error.kind() {
-                    ErrorKind::NotFound => format!("the image's source has it no more: {error}"),
+                    ErrorKind::NotFound => format!("the image's source no longer has it: {error}"),
                     _ => error.to_string(),
                 };
                 operation.fail(error.kind(), sentence);

@@ -39,7 +39,7 @@ pub(super) fn field(headers: &HeaderMap, name: &str) -> Result<Option<String>> {
     for header in upload::header(name) {
         for value in headers.get_all(&header) {
             let text = std::str::from_utf8(value.as_bytes())
-                .map_err(|_| Error::invalid(format!("the header `{header}` is no text")))?;
+                .map_err(|_| Error::invalid(format!("the header `{header}` is not UTF-8")))?;
             // Two values mean that two programs added a header; neither is known to be right.
             if found.is_some_and(|found| found != text) {
                 return Err(Error::invalid(format!("the header `{header}` is there twice, with two values")));
