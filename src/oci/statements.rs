@@ -88,6 +88,13 @@ pub fn read_statements(
                 let reason = error.message().to_owned();
                 monitor.omit(fingerprint.to_string(), Omitted::Dropped { part: part.into(), reason: reason.into() });
             }
+            // The rest is left out: what says something about an image must not keep it from being read.
+            Err(error) if error.limit_name() == Some("statements") => {
+                let reason = error.message().to_owned();
+                let part = format!("statement {} and those after it", entry.digest);
+                monitor.omit(fingerprint.to_string(), Omitted::Dropped { part: part.into(), reason: reason.into() });
+                break;
+            }
             Err(error) => return Err(error),
         }
     }

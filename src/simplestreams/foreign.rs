@@ -52,6 +52,11 @@ pub(crate) fn files(products: &Products) -> Result<BTreeMap<String, ForeignFile>
                 if top == "streams" || top == PRIVATE {
                     return Err(Error::unsupported("a file of the list is in the place of the lists"));
                 }
+                if let Some(why) = is_active(&name) {
+                    return Err(Error::unsupported(format!(
+                        "a file of the list {why}, and a mirror serves images only"
+                    )));
+                }
                 let sha256 = item.sha256.parse();
                 let sha256 = sha256.map_err(|_| Error::unsupported("a file of the list has no sha256"))?;
                 let file = ForeignFile { path, size: item.size, sha256 };
@@ -63,6 +68,21 @@ pub(crate) fn files(products: &Products) -> Result<BTreeMap<String, ForeignFile>
         }
     }
     Ok(found)
+}
+
+/// Why a web server might give a file a meaning of its own: the owner of a list is trusted for images, and neither for what
+/// the mirror's host proves about itself (`.well-known`) nor for scripts and pages on it.
+fn is_active(name: &str) -> Option<&'static str> {
+    const ENDINGS: [&str; 12] = ["html", "htm", "xhtml", "svg", "js", "mjs", "css", "php", "phtml", "cgi", "py", "pl"];
+    if name.split('/').any(|segment| segment.starts_with('.')) {
+        return Some("has a hidden name");
+    }
+    if name.split('/').any(|segment| segment.len() > 255) {
+        return Some("has a name of more than 255 bytes");
+    }
+    let ending =
+        name.rsplit('/').next().and_then(|file| file.rsplit_once('.')).map(|(_, ending)| ending.to_ascii_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&&*ending)).then_some("is a page or a script by its name")
 }
 
 impl TreeWriter {

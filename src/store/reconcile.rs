@@ -47,17 +47,22 @@ const MAX_PASSES: usize = 8;
 impl Store {
     /// Sweeps leftovers, when the store is opened for writing and from time to time in a server. Best effort: leftovers take
     /// space and harm nobody, so an error here must not keep a store from being opened; the next call tries again.
-    pub(crate) fn sweep_leftovers(&self) {
+    ///
+    /// Returns the first finding in a damaged catalog, with which nothing is swept.
+    pub(crate) fn sweep_leftovers(&self) -> Option<String> {
         // A damaged catalog may have lost the rows of images whose objects would be deleted here.
         // The check of the whole catalog is slow, so it runs only if there is something to sweep;
         // uploads in progress do not count.
         let (has_leftovers, layers) = self.look_for_leftovers();
-        if (has_leftovers || !layers.is_empty())
-            && self.catalog.check(&self.waiting()).is_ok_and(|damage| damage.is_empty())
-        {
+        if !has_leftovers && layers.is_empty() {
+            return None;
+        }
+        let damage = self.catalog.check(&self.waiting()).ok()?;
+        if damage.is_empty() {
             let _ = self.sweep();
             let _ = self.drop_layers(&layers);
         }
+        damage.into_iter().next()
     }
 
     /// Whether there is a staged file or a note that no living process takes care of, and that a sweep could act on now; and

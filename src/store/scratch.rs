@@ -157,8 +157,9 @@ impl Scratch {
             if part_of(&name).is_none_or(|(_, of)| of != digits) {
                 continue;
             }
-            let Some(_lock) = self.try_lock_orphan(&name)? else { continue };
-            let part = self.files.open(Area::Staging, &name).map_err(staging_error)?;
+            // A part of another user, and one that is removed just now, must not fail a download that needs none.
+            let Ok(Some(_lock)) = self.try_lock_orphan(&name) else { continue };
+            let Ok(part) = self.files.open(Area::Staging, &name) else { continue };
             // Whatever becomes of it: it is read once.
             self.remove(&name)?;
             if hasher.bytes() > 0 || part.len() > size {
@@ -177,9 +178,12 @@ impl Scratch {
     pub(crate) fn drop_parts(&self) -> Result<(u64, u64)> {
         let (mut count, mut bytes) = (0_u64, 0_u64);
         for name in self.names()?.iter().filter(|name| part_of(name).is_some()) {
-            let Some(_lock) = self.try_lock_orphan(name)? else { continue };
-            let length = self.files.open(Area::Staging, name).map_err(staging_error)?.len();
-            self.remove(name)?;
+            let Ok(Some(_lock)) = self.try_lock_orphan(name) else { continue };
+            let Ok(part) = self.files.open(Area::Staging, name) else { continue };
+            let length = part.len();
+            if self.remove(name).is_err() {
+                continue;
+            }
             (count, bytes) = (count + 1, bytes.saturating_add(length));
         }
         Ok((count, bytes))

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use lxd_image::format::ImageForm;
+use lxd_image::oci::Tag;
 use lxd_image::oci::{
     BlobSink, BlobSource, ContainerImage, ContainerOptions, Descriptor, Digest, Document, Image, ImageArtifact, Index,
     Layout, LayoutWriter, Reference, media_type, put_statements, to_json,
@@ -22,6 +23,7 @@ use crate::location::Location;
 use crate::oci_layout::evidence;
 use crate::options::Session;
 use crate::policy::PolicyArgument;
+use crate::registry;
 
 /// Carry images in one file: an OCI layout
 #[derive(Args)]
@@ -97,7 +99,14 @@ fn create(arguments: &Create, session: &Session) -> Result<(), Failure> {
                 let reason = "that can't be verified without the list".into();
                 monitor.omit(fingerprint.to_string(), Omitted::Dropped { part, reason });
             }
-            let names: Vec<String> = image.aliases.iter().map(|alias| alias.name.clone()).collect();
+            let is_list = |name: &str| name.parse::<Tag>().is_ok_and(|tag| tag.is_about_manifest());
+            let (lists, names): (Vec<String>, Vec<String>) =
+                image.aliases.iter().map(|alias| alias.name.clone()).partition(|name| is_list(name));
+            for name in lists {
+                let part = format!("alias `{name}`").into();
+                let reason = registry::ABOUT_MANIFEST.into();
+                monitor.omit(fingerprint.to_string(), Omitted::Dropped { part, reason });
+            }
             let names = if names.is_empty() { vec![fingerprint.to_string()] } else { names };
             for name in names {
                 by_name.entry(name).or_default().push(entry.clone());

@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let disk_format = arguments.disk_format.as_deref().map(str::parse::<DiskOutput>).transpose()?;
     let disk_input = arguments.disk.format()?;
     if let (Some(format), [disk]) = (disk_format, files)
-        && disk::is_lone_disk(disk, disk_input)?
+        && disk::is_lone_disk(disk, disk_input, &session.limits)?
     {
         return lone_disk(arguments, disk, disk_input, out, format, session);
     }

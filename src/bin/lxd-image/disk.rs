@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use clap::Args;
+use lxd_image::Limits;
 use lxd_image::disk::{BlockDevice, ClusterCompression, DiskFormat, DiskOptions, DiskOutput};
 use lxd_image::disk::{Qcow2WriteOptions, RawWriteOptions, WrittenDisk};
 use lxd_image::format::{self, Input, PackOptions, StagedUnpack, Verified};
@@ -84,14 +85,14 @@ impl Device {
 ///
 /// # Errors
 /// `Io`.
-pub(crate) fn is_lone_disk(path: &Path, format: Option<DiskFormat>) -> Result<bool> {
+pub(crate) fn is_lone_disk(path: &Path, format: Option<DiskFormat>, limits: &Limits) -> Result<bool> {
     if format.is_some() {
         return Ok(true);
     }
     if !std::fs::metadata(path).is_ok_and(|about| about.is_file()) {
         return Ok(false);
     }
-    format::is_disk(&Input::open(path)?)
+    format::is_disk(&Input::open(path)?, limits)
 }
 
 /// Writes a disk in another format to a new file, which is removed after an error.

@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
 /// The first finding that makes the image unusable; damage of the archive itself.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let disk_input = arguments.disk_input.as_deref().map(str::parse).transpose()?;
-    if arguments.rootfs.is_none() && disk::is_lone_disk(&arguments.image, disk_input)? {
+    if arguments.rootfs.is_none() && disk::is_lone_disk(&arguments.image, disk_input, &session.limits)? {
         if arguments.entries {
             let sentence = "the option `--entries` has no effect: this is a disk, whose partitions are not looked at";
             return Err(Error::new(ErrorKind::InvalidInput, sentence).into());

@@ -15,6 +15,9 @@ use crate::options::Session;
 use crate::output::{self, Format, Records};
 use crate::store::{size, time};
 
+/// Why an alias like `sha256-…` becomes no tag.
+pub(crate) const ABOUT_MANIFEST: &str = "a tag of this form lists what refers to another manifest";
+
 impl Session {
     /// The registry with this name; `None` if the remote has another protocol, or does not exist.
     ///
@@ -193,13 +196,12 @@ pub(crate) fn push(
     }
     for alias in image.aliases.iter().filter(|_| push.copy_aliases) {
         match alias.name.parse::<Tag>() {
-            Ok(tag) => options = options.tag(tag),
-            Err(error) => {
+            Ok(tag) if !tag.is_about_manifest() => options = options.tag(tag),
+            refused => {
                 let part = format!("alias `{}`", alias.name).into();
-                monitor.omit(
-                    image.fingerprint.to_string(),
-                    Omitted::Dropped { part, reason: error.message().to_owned().into() },
-                );
+                let reason =
+                    refused.err().map_or_else(|| ABOUT_MANIFEST.to_owned(), |error| error.message().to_owned());
+                monitor.omit(image.fingerprint.to_string(), Omitted::Dropped { part, reason: reason.into() });
             }
         }
     }

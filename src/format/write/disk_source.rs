@@ -63,7 +63,7 @@ pub fn open_disk(
 ///
 /// # Errors
 /// `Io`.
-pub fn is_disk(input: &Input) -> Result<bool> {
+pub fn is_disk(input: &Input, limits: &Limits) -> Result<bool> {
     let Some(blob) = input.as_blob() else { return Ok(false) };
     let found = match DiskFormat::detect(blob)? {
         Some(found) => Some(found),
@@ -71,10 +71,10 @@ pub fn is_disk(input: &Input) -> Result<bool> {
             let head = input.peek(|reader| read_up_to(reader, Codec::PREFIX))?;
             let Some(codec) = Codec::detect(&head) else { return Ok(false) };
             let decoded = input.peek(|reader| {
-                let mut decoder = codec::decoder(codec, reader, &Limits::default(), 1, input.cancel())?;
+                let mut decoder = codec::decoder(codec, reader, limits, 1, input.cancel())?;
                 read_up_to(&mut decoder, foreign::HEAD_BYTES)
             });
-            // What can't be decoded is no disk, and whoever opens it as an image says what is wrong.
+            // What can't be decoded is not a disk; opening it as an image tells what is wrong.
             decoded.ok().map(|head| DiskFormat::detect(&Blob::from(head))).transpose()?.flatten()
         }
     };

@@ -80,6 +80,7 @@ impl Rootfs {
 /// How a tree or a disk is packed.
 ///
 /// ```no_run
+/// use lxd_image::Limits;
 /// use lxd_image::format::{PackOptions, Rootfs, pack};
 ///
 /// let options = PackOptions::from_metadata_bytes(std::fs::read("metadata.yaml")?, &Limits::default())?

@@ -208,9 +208,8 @@ impl Layout {
             let raw = fetch(self, entry, limits, monitor)?;
             let (tag, found) = match (lists, raw.document(limits)?) {
                 (Some(tag), Document::Index(index)) => (tag.to_owned(), index.manifests),
-                (Some(_), Document::Manifest(_)) => {
-                    return Err(Error::malformed("the index of referrers is a manifest"));
-                }
+                // An image whose name looks like such a tag is no list.
+                (Some(_), Document::Manifest(_)) => continue,
                 (None, Document::Manifest(manifest)) => match &manifest.subject {
                     Some(subject) => {
                         (fallback_tag(&subject.digest)?.to_string(), vec![referrer_entry(&raw.descriptor, &manifest)])

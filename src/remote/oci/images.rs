@@ -340,7 +340,10 @@ impl Remote for OciRegistry {
         let all = match repository.referrers(&digest, Some(STATEMENT), monitor) {
             Err(error)
                 if !error.is_transient()
-                    && matches!(error.kind(), ErrorKind::Remote | ErrorKind::Unsupported | ErrorKind::Malformed) =>
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::Remote | ErrorKind::Unsupported | ErrorKind::Malformed | ErrorKind::LimitExceeded
+                    ) =>
             {
                 let reason = format!("the registry can't list them: {}", error.message());
                 let what = Omitted::Dropped { part: "statements of the registry".into(), reason: reason.into() };

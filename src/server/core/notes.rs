@@ -78,6 +78,11 @@ impl Notes {
         self.tell(&format_args!("the other servers of this store are not told of changes for now: {error}"));
     }
 
+    /// Reports that leftovers stay, since the catalog is damaged.
+    pub(crate) fn not_swept(&self, damage: &str) {
+        self.tell(&format_args!("leftovers are not removed, since the catalog is damaged: {damage}; run `check`"));
+    }
+
     /// Reports that the parts of a finished upload are still there. They take up space until a sweep.
     pub(crate) fn parts_remain(&self, error: &Error) {
         self.tell(&format_args!("the parts of a finished upload can't be removed now: {error}"));

@@ -120,7 +120,9 @@ impl Services {
     pub(crate) fn tidy(&self) {
         self.evict();
         // A server runs for months, and no other process may open its store to clean up.
-        self.store.sweep_leftovers();
+        if let Some(damage) = self.store.sweep_leftovers() {
+            self.notes.not_swept(&damage);
+        }
     }
 
     /// Evicts cached images that are unused for long or over quota, if there is an upstream. Runs also after each download

@@ -303,7 +303,7 @@ async fn accept(shared: Arc<ListenerState>, socket: tokio::net::TcpListener, tls
     }
 }
 
-/// Evicts cached images at once and every hour; never ends by itself.
+/// Evicts cached images and removes leftovers, at once and every hour; never ends by itself.
 async fn tidy(handler: Arc<Handler>) {
     loop {
         let handler = Arc::clone(&handler);

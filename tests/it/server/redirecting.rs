@@ -56,7 +56,7 @@ fn clients_that_pin_the_certificate_are_not_redirected() {
 }
 
 #[test]
-fn simplestreams_and_direct_import_redirect_all_clients() {
+fn simplestreams_and_the_body_of_a_direct_address_redirect_all_clients() {
     let (served, image) = served(CDN);
     let expected = format!("{CDN}/{}", image.objects.image);
     for path in [format!("/images/{}.incus_combined.tar.gz", image.fingerprint), "/box".to_owned()] {

@@ -130,6 +130,9 @@ pub(super) fn import(server: &ServerState, request: &Request, name: &str, two: b
                 .with_hint("it was finished, or removed three days after it began")
         };
         let (bytes, length) = server.services.store.open_parts(&id)?.ok_or_else(missing)?;
+        // Before the permit, which takes the parts off the ledger of the client.
+        let mut options = spec.options()?;
+        let sent = statements::sent_ahead(server, request)?;
         let (limits, store) = (&server.services.options.limits, &server.services.store);
         let permit = server.services.quotas.begin_import_of_parts(
             Uploader::of(&request.client, request.peer),
@@ -138,21 +141,15 @@ pub(super) fn import(server: &ServerState, request: &Request, name: &str, two: b
             limits,
             store,
         )?;
-        let mut options = spec.options()?;
-        let sent = statements::sent_ahead(server, request)?;
         if let Some(sent) = &sent {
             options = options.evidence(sent.evidence.clone());
         }
-        Ok((
-            id,
-            spec,
-            sent,
-            bytes,
-            length,
-            permit,
-            options,
-            server.services.operations.begin(Class::Task, "Uploading image", &[])?,
-        ))
+        let operation = server.services.operations.begin(Class::Task, "Uploading image", &[]);
+        if operation.is_err() {
+            // The parts are still there, and count again.
+            permit.keep_parts(id, length);
+        }
+        Ok((id, spec, sent, bytes, length, permit, options, operation?))
     };
     let (id, spec, sent, bytes, length, permit, options, operation) = match begin() {
         Ok(begun) => begun,

@@ -117,7 +117,7 @@ pub(crate) fn file(server: &ServerState, request: &Request, name: &str) -> Optio
     Some(one().unwrap_or_else(|error| failed(&error, request)))
 }
 
-/// The bundle of an image that everybody may see. Its tag is the digest of the row's state: statements are added with it.
+/// The bundle of an image that everybody may see. Its tag is the digest of its text.
 fn bundle(server: &ServerState, request: &Request, image: &StoredImage) -> Result<Response> {
     let text = server.services.store.bundle(&image.fingerprint)?;
     if text.is_empty() {

@@ -61,9 +61,17 @@ pub(super) struct Facts {
     pub(super) if_match: Option<TagForm>,
     /// Whether the tag of an object is the MD5 of its content.
     pub(super) has_md5_tags: bool,
-    /// Whether a request is refused whose bytes are not those that were signed. Then they need not be compared again, which
-    /// takes more time than all the rest of an upload: MD5 is slow.
+    /// Whether an object and a part of an upload are refused whose bytes are not those that were signed. Then they need not be
+    /// compared again, which takes more time than all the rest of an upload: MD5 is slow. A proxy that ends the connection,
+    /// checks the signature and signs anew is trusted with this; images are verified whenever they are read in any case.
     pub(super) checks_payloads: bool,
+}
+
+/// Whether a refusal says that the bytes are not those that were signed. Any other refusal, such as of too many writes to one
+/// key, says nothing about that.
+fn names_damage(seen: Option<&Seen>) -> bool {
+    const CODES: [&str; 4] = ["XAmzContentSHA256Mismatch", "BadDigest", "InvalidDigest", "SignatureDoesNotMatch"];
+    matches!(seen, Some(Seen::Refused(refusal)) if CODES.contains(&&*refusal.code))
 }
 
 /// A bucket and its client.
@@ -146,8 +154,14 @@ impl Bucket {
     pub(super) async fn refuses_damage(&self, path: &Path, bytes: &Bytes) -> bool {
         let damaged = transport::damaged(self.client.put_opts(path, payload(bytes), PutOptions::default()));
         let (answer, seen) = transport::observe(damaged).await;
-        // Without an answer, or one that says that the server has trouble, it is not known.
-        answer.is_err() && matches!(seen, Some(Seen::Refused(refusal)) if (400..500).contains(&refusal.status))
+        answer.is_err() && names_damage(seen.as_ref())
+    }
+
+    /// As [`refuses_damage`](Self::refuses_damage), for a part of an upload, which servers may treat in another way.
+    pub(super) async fn refuses_damaged_part(&self, path: &Path, id: &String, bytes: &Bytes) -> bool {
+        let damaged = transport::damaged(self.client.put_part(path, id, 0, payload(bytes)));
+        let (answer, seen) = transport::observe(damaged).await;
+        answer.is_err() && names_damage(seen.as_ref())
     }
 
     /// Length and tag of an object.

@@ -85,7 +85,7 @@ async fn steps(bucket: &Bucket, path: &Path) -> Step<Facts> {
     if read != expected || meta.size != LENGTH as u64 || meta.e_tag.as_deref().map(bare) != Some(bare(&tag)) {
         return Err(wrong(Verb::Read, "a range of an object has other bytes or another ETag than the object"));
     }
-    let facts = Facts {
+    let mut facts = Facts {
         if_match: honours_if_match(bucket, path, &tag).await.map_err(at(Verb::Read))?,
         has_md5_tags: bare(&tag).eq_ignore_ascii_case(&hex(&Md5::digest(&first))),
         // Only S3 signs what it sends.
@@ -106,7 +106,7 @@ async fn steps(bucket: &Bucket, path: &Path) -> Step<Facts> {
         return Err(wrong(Verb::List, "an object that was written is not listed"));
     }
 
-    multipart(bucket, path, &first).await?;
+    multipart(bucket, path, &first, &mut facts).await?;
 
     bucket.delete(vec![path.clone()]).await.map_err(at(Verb::Delete))?;
     absent(bucket.head(path).await, "an object that was deleted is still there")?;
@@ -118,9 +118,11 @@ async fn steps(bucket: &Bucket, path: &Path) -> Step<Facts> {
 }
 
 /// Writes the object as an upload of one part, and reads it.
-async fn multipart(bucket: &Bucket, path: &Path, bytes: &Bytes) -> Step<()> {
+async fn multipart(bucket: &Bucket, path: &Path, bytes: &Bytes, facts: &mut Facts) -> Step<()> {
     let at = |verb: Verb| move |failure: Failure| (verb, failure);
     let upload = bucket.begin_upload(path).await.map_err(at(Verb::Write))?;
+    // The part that is sent next takes its place, damaged or not.
+    facts.checks_payloads = facts.checks_payloads && bucket.refuses_damaged_part(path, &upload, bytes).await;
     let done = async {
         let part = bucket.put_part(path, &upload, 0, bytes).await?;
         bucket.complete_once(path, &upload, vec![part]).await
