@@ -20,7 +20,7 @@ use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, Monitor, Omitted, R
 
 use crate::failure::Failure;
 use crate::location::Location;
-use crate::oci_layout::evidence;
+use crate::oci_layout::{evidence, omit_referrers};
 use crate::options::Session;
 use crate::policy::PolicyArgument;
 use crate::registry;
@@ -154,6 +154,9 @@ fn find(name: &str, session: &Session, monitor: &Monitor) -> Result<(Store, Stor
     }
 }
 
+/// Why what refers to a container image is left out.
+const ABOUT_CONTAINER: &str = "the image that is made of a container image has another fingerprint";
+
 /// What a layout has under one digest, and its names.
 struct Entry {
     descriptor: Descriptor,
@@ -273,6 +276,7 @@ fn import_entry(
         monitor.omit(shown, Omitted::Skipped { reason: format!("it is an artifact of the type `{kind}`").into() });
         return Ok(None);
     }
+    omit_referrers(layout, &image.digest(), &[], ABOUT_CONTAINER, session, monitor)?;
     let mut converting =
         ContainerOptions::new().form(ImageForm::Unified).limits(session.limits.clone()).monitor(monitor.clone());
     if let Some(name) = name {

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use clap::Args;
 use lxd_image::format::ImageForm;
-use lxd_image::oci::{ContainerImage, ContainerOptions, Image, ImageArtifact, Layout, STATEMENT, read_statements};
+use lxd_image::oci::{
+    ContainerImage, ContainerOptions, Descriptor, Digest, Image, ImageArtifact, Layout, STATEMENT, read_statements,
+};
 use lxd_image::store::{ImportOptions, StoredImage};
 use lxd_image::trust::Evidence;
 use lxd_image::{Architecture, Error, ErrorKind, Monitor, Omitted, Result};
@@ -75,6 +77,7 @@ pub(crate) fn evidence(
 ) -> Result<Evidence> {
     let (digest, limits) = (image.digest(), &session.limits);
     let found = layout.referrers(&digest, Some(STATEMENT), limits, monitor)?;
+    omit_referrers(layout, &digest, &found, "only statements are kept beside an image", session, monitor)?;
     if found.is_empty() {
         return Ok(Evidence::new());
     }
@@ -85,6 +88,28 @@ pub(crate) fn evidence(
         return Ok(Evidence::new());
     };
     Ok(Evidence::new().statements(read_statements(layout, &digest, &found, fingerprint, limits, monitor)?))
+}
+
+/// Records what refers to a manifest, but for those that are `taken`, as left out.
+///
+/// # Errors
+/// Those of the layout.
+pub(crate) fn omit_referrers(
+    layout: &Layout,
+    digest: &Digest,
+    taken: &[Descriptor],
+    reason: &'static str,
+    session: &Session,
+    monitor: &Monitor,
+) -> Result<()> {
+    for other in layout.referrers(digest, None, &session.limits, monitor)? {
+        if taken.iter().all(|one| one.digest != other.digest) {
+            let kind: String = other.artifact_type.as_deref().unwrap_or("unknown").chars().take(100).collect();
+            let part = format!("{} of the type `{kind}`", other.digest).into();
+            monitor.omit(digest.to_string(), Omitted::Dropped { part, reason: reason.into() });
+        }
+    }
+    Ok(())
 }
 
 /// Imports an image of a layout into the store. `is_expected` says that the options have a fingerprint already.

@@ -227,6 +227,12 @@ impl ImageTransfer for RemoteTransfer {
         let send = || {
             let server =
                 self.with_secret(&target.url, target.certificate.as_deref().unwrap_or_default(), &target.secret)?;
+            let statements = store.statements(fingerprint)?.len();
+            if statements > 0 {
+                let part = format!("{statements} statements").into();
+                let reason = "a server that was given a secret sends none".into();
+                monitor.omit(fingerprint.to_string(), Omitted::Dropped { part, reason });
+            }
             server.push(&store.open_image(fingerprint)?, monitor)
         };
         send().map_err(|error: Error| error.without_secret(&target.secret))

@@ -337,6 +337,18 @@ fn parts_count_as_stored_by_their_client() {
 }
 
 #[test]
+fn parts_whose_statements_are_missing_still_count() {
+    let whole = unified("one");
+    let limits = limits(|limits| limits.client_unfinished = 1);
+    let served = Served::with(ServerOptions::new().limits(limits));
+    assert_eq!(append(&served.handler, &whole, 0, whole.len()), 200);
+    let request = with(finish("application/octet-stream"), "X-LXD-statements", &NAME.replace("aa", "cc"));
+    assert_eq!(served.handler.handle(request).status.as_u16(), 404);
+    let other = body(with(trusted(super::request("PATCH", OTHER)), "content-range", "bytes 0-99/*"), &whole[..100]);
+    assert_eq!(served.handler.handle(other).status.as_u16(), 413);
+}
+
+#[test]
 fn import_of_parts_counts_as_an_upload() {
     let whole = unified("one");
     let limits = limits(|limits| limits.client_uploads = 1);

@@ -204,6 +204,14 @@ fn list_of_another_tool_is_kept_with_all_its_files() {
     assert!(copy.verify(&TreeVerifyOptions::new().keys(keys(OWNER))).unwrap().is_clean());
 }
 
+/// The list names its file `extra/one.manifest` by another path.
+fn renamed(files: &Files, path: &str, options: MirrorOptions) -> MirrorOptions {
+    let text = String::from_utf8(files.lock().unwrap()["/streams/v1/images.json"].clone()).unwrap();
+    put(files, "/streams/v1/images.json", text.replace("extra/one.manifest", path));
+    sign(files, &owner());
+    options
+}
+
 /// Each row: why the tree gets a list of its own, and what is told.
 #[test]
 fn signatures_that_can_not_be_kept_are_told() {
@@ -240,6 +248,8 @@ fn signatures_that_can_not_be_kept_are_told() {
             sign(files, &owner());
             options
         }),
+        ("has a hidden name", |files, options| renamed(files, ".well-known/acme-challenge/token", options)),
+        ("is a page or a script", |files, options| renamed(files, "index.html", options)),
     ];
     for (reason, change) in rows {
         let files = Files::default();

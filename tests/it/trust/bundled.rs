@@ -70,6 +70,18 @@ fn layout_with_statement(place: &Place, name: &str, about: Option<Fingerprint>) 
 }
 
 #[test]
+fn alias_like_the_tag_of_a_list_of_referrers_is_left_out_and_told() {
+    let place = place();
+    let alias = format!("sha256-{}", "a".repeat(64));
+    run(&place, &["--store", "s", "alias", "create", &alias, "box"]).good();
+    let ran = run(&place, &["--store", "s", "bundle", "create", "bundle.tar", "box"]);
+    assert!(ran.err.contains(&alias), "{}", ran.err);
+    ran.good();
+    run(&place, &["--store", "other", "bundle", "import", "bundle.tar"]).good();
+    assert!(run(&place, &["--store", "other", "list", "--format", "csv"]).good().contains("box"));
+}
+
+#[test]
 fn statements_travel_in_a_bundle() {
     let place = place();
     sign(&place);

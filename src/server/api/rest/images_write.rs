@@ -184,7 +184,7 @@ pub(super) fn push(server: &ServerState, request: &mut Request, fingerprint: &st
     in_background(operation, move |operation| {
         let _permit = permit;
         match fetch.push(&target, &image.fingerprint, &store, &monitor) {
-            Ok(()) => operation.succeed(&[], []),
+            Ok(()) => operation.succeed(&[], operation_result::left_out(&monitor.omissions())),
             Err(error) => {
                 // The other server may repeat the token in its message.
                 let error = error.without_secret(&target.secret);

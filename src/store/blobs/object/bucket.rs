@@ -464,3 +464,27 @@ fn azure(location: &Location, options: &ObjectOptions, transport: &Transport) ->
         .map_err(unusable)?;
     Ok((Arc::new(client), shown))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::blobs::object::transport::Refusal;
+
+    fn refused(status: u16, code: &str) -> Option<Seen> {
+        Some(Seen::Refused(Refusal { status, code: code.to_owned(), ..Refusal::default() }))
+    }
+
+    #[test]
+    fn refusal_of_damage_is_told_by_its_code() {
+        for code in ["XAmzContentSHA256Mismatch", "BadDigest", "SignatureDoesNotMatch"] {
+            assert!(names_damage(refused(400, code).as_ref()), "{code}");
+        }
+    }
+
+    #[test]
+    fn other_refusals_say_nothing_of_damage() {
+        for seen in [refused(429, "TooManyRequests"), refused(400, "RequestTimeout"), refused(403, ""), None] {
+            assert!(!names_damage(seen.as_ref()), "{seen:?}");
+        }
+    }
+}
