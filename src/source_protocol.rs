@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_protocol_is_unsupported() {
+    fn unknown_protocol_is_unsupported() {
         assert_eq!("LXD".parse::<Protocol>().unwrap_err().kind(), ErrorKind::Unsupported);
     }
 

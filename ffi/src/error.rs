@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_an_error_with_its_text() {
+    fn panic_becomes_an_error_with_its_text() {
         type Payload = Box<dyn Any + Send>;
         for (payload, expected) in [
             (Box::new("a plain text") as Payload, "a plain text"),

@@ -466,7 +466,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_remedy_names_the_file_as_a_shell_takes_it() {
+    fn remedy_names_the_file_as_a_shell_takes_it() {
         assert_eq!(
             convert("vmdk", Some(Path::new("a/my disk.vmdk"))),
             "`qemu-img convert -f vmdk -O qcow2 'a/my disk.vmdk' 'a/my disk.qcow2'`"

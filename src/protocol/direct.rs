@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_architecture_that_is_named_a_thousand_times_is_one() {
+    fn architecture_that_is_named_a_thousand_times_is_one() {
         let header = "386, amd64,x86_64,what,".repeat(1_000);
         assert_eq!(architectures(&header), [Architecture::I686, Architecture::X86_64]);
     }

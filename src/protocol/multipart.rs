@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_not_read_is_passed_over() {
+    fn part_that_is_not_read_is_passed_over() {
         let body = written(&[b"first", b"second"]);
         let mut reader = Reader::new(&body[..], "Multipart/Form-Data;boundary=bo-und", &Limits::default()).unwrap();
         reader.next_part().unwrap();
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_cut_anywhere_is_never_whole_175() {
+    fn body_that_is_cut_anywhere_is_never_whole_175() {
         let body = written(&[b"some bytes", b"more"]);
         // Only the very last line's end may be missing.
         for end in 0..body.len() - 2 {

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 #[test]
-fn a_fingerprint_is_64_hex_digits_and_nothing_else() {
+fn fingerprint_is_64_hex_digits_and_nothing_else() {
     assert_eq!(EMPTY.parse::<Fingerprint>().unwrap(), Fingerprint::of(b""));
     assert_eq!(EMPTY.to_uppercase().parse::<Fingerprint>().unwrap().to_string(), EMPTY);
     for bad in [
@@ -34,7 +34,7 @@ fn a_fingerprint_is_64_hex_digits_and_nothing_else() {
 }
 
 #[test]
-fn a_prefix_is_4_to_64_hex_digits_and_nothing_else() {
+fn prefix_is_4_to_64_hex_digits_and_nothing_else() {
     let whole = Fingerprint::of(b"");
     for digits in 4..=64 {
         let prefix: FingerprintPrefix = EMPTY[..digits].to_uppercase().parse().unwrap();
@@ -94,7 +94,7 @@ fn read_all(reader: &mut impl Read) -> Result<Vec<u8>, Error> {
 }
 
 #[test]
-fn a_verifying_reader_ends_only_with_the_expected_bytes() {
+fn verifying_reader_ends_only_with_the_expected_bytes() {
     let text = b"the bytes of an image";
     let digest = Fingerprint::of(text);
     for size in [None, Some(text.len() as u64)] {
@@ -117,7 +117,7 @@ fn a_verifying_reader_ends_only_with_the_expected_bytes() {
 }
 
 #[test]
-fn a_verifying_reader_reads_at_most_one_buffer_too_much() {
+fn verifying_reader_reads_at_most_one_buffer_too_much() {
     let endless = vec![b'x'; 1 << 20];
     let taken = std::cell::Cell::new(0);
     let mut reader = VerifyingReader::new(Pieces(&endless, 1000, &taken), Some(5000), Fingerprint::of(b""));
@@ -129,7 +129,7 @@ fn a_verifying_reader_reads_at_most_one_buffer_too_much() {
 }
 
 #[test]
-fn an_error_of_the_source_is_passed_on() {
+fn error_of_the_source_is_passed_on() {
     struct Broken;
     impl Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
@@ -143,7 +143,7 @@ fn an_error_of_the_source_is_passed_on() {
 
 proptest! {
     #[test]
-    fn the_digest_does_not_depend_on_piece_sizes(bytes: Vec<u8>, piece in 1..50_usize) {
+    fn digest_does_not_depend_on_piece_sizes(bytes: Vec<u8>, piece in 1..50_usize) {
         let mut hasher = Hasher::new();
         bytes.chunks(piece).for_each(|piece| hasher.update(piece));
         prop_assert_eq!(hasher.bytes(), bytes.len() as u64);

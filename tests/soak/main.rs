@@ -38,7 +38,7 @@ use self::worker::{Call, GRACE, ID, Place, Random, THREADS, now};
 /// when its process dies may be done by the server.
 const IN_FLIGHT: u64 = 15_000_000_000;
 /// The name of the test that is a process of the soak.
-const WORKER: &str = "a_process_of_the_soak";
+const WORKER: &str = "process_of_the_soak";
 
 fn variable(name: &str) -> String {
     std::env::var(format!("LXD_IMAGE_SOAK_{name}")).unwrap()
@@ -46,7 +46,7 @@ fn variable(name: &str) -> String {
 
 /// Does nothing, but in a process that the next test starts.
 #[test]
-fn a_process_of_the_soak() {
+fn process_of_the_soak() {
     let Ok(directory) = std::env::var("LXD_IMAGE_SOAK_DIRECTORY") else { return };
     worker::end_with_the_parent();
     let place = Place {

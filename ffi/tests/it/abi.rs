@@ -61,7 +61,7 @@ fn prototypes(header: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_library_exports_the_calls_of_the_list_and_nothing_else() {
+fn library_exports_the_calls_of_the_list_and_nothing_else() {
     let prototypes = prototypes(&header());
     let output = run(Command::new("nm")
         .args(["--dynamic", "--defined-only", "--format=posix"])

@@ -56,7 +56,7 @@ fn base64(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_template_corpus_gives_through_c_what_pongo2_gives() {
+fn template_corpus_gives_through_c_what_pongo2_gives() {
     let dir = scratch("corpus");
     let program = dir.join("cases");
     compile(&runner(), &program);

@@ -61,7 +61,7 @@ const PARTS: &[&str] = &[
 ];
 
 #[test]
-fn the_committed_header_is_what_the_sources_say() {
+fn committed_header_is_what_the_sources_say() {
     let path = project().join("include/lxd_image.h");
     let made = made();
     if std::env::var_os("LXD_IMAGE_WRITE_HEADER").is_some() {

@@ -22,7 +22,7 @@ fn arguments_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn the_calls_that_no_case_makes_work_too() {
+fn calls_that_no_case_makes_work_too() {
     let dir = scratch("rest");
     let program = dir.join("rest");
     compile(&[source("rest.c")], &program);
@@ -52,7 +52,7 @@ fn eight_threads_share_what_is_const() {
 }
 
 #[test]
-fn the_readme_s_program_compiles_and_runs() {
+fn readme_s_program_compiles_and_runs() {
     let readme = fs::read_to_string(project().join("README.md")).unwrap();
     let section = readme.split("\n## From C\n").nth(1).expect("a section `From C`");
     let code = section.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a program in C");
@@ -94,7 +94,7 @@ fn image(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_examples_do_what_they_say() {
+fn examples_do_what_they_say() {
     let dir = scratch("examples");
     let examples = project().join("examples/c");
     for name in ["verify_and_unpack", "render_templates", "store_browser"] {

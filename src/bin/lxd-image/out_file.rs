@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_in_a_directory_keeps_its_name_and_gets_the_ending_of_its_codec() {
+    fn image_in_a_directory_keeps_its_name_and_gets_the_ending_of_its_codec() {
         for (input, codec, name) in [
             ("x/debian.tar.xz", "zstd:19", "debian.tar.zst"),
             ("rootfs", "none", "rootfs.tar"),

@@ -107,7 +107,7 @@ proptest! {
 }
 
 #[test]
-fn the_bytes_do_not_depend_on_threads_or_on_how_they_were_written() {
+fn bytes_do_not_depend_on_threads_or_on_how_they_were_written() {
     let mut data = text(5_000_000, 7);
     data.resize(9_000_000, 0);
     data.extend(text(3_000_000, 8));
@@ -168,7 +168,7 @@ fn padding_and_skippable_frames_are_stepped_over() {
 }
 
 #[test]
-fn a_stream_is_opened_by_its_content() {
+fn stream_is_opened_by_its_content() {
     let data = text(5_000, 4);
     for codec in enabled() {
         let packed = pack(codec, 1, &data, 5_000);
@@ -186,7 +186,7 @@ fn a_stream_is_opened_by_its_content() {
 }
 
 #[test]
-fn a_tar_is_no_lzma_and_no_bzip2_stream() {
+fn tar_is_no_lzma_and_no_bzip2_stream() {
     let mut tar = vec![0; 512];
     tar[..8].copy_from_slice(b"BZh9.txt");
     tar[257..262].copy_from_slice(b"ustar");
@@ -202,7 +202,7 @@ fn a_tar_is_no_lzma_and_no_bzip2_stream() {
 }
 
 #[test]
-fn a_compression_is_read_and_written_as_people_write_it() {
+fn compression_is_read_and_written_as_people_write_it() {
     for text in ["none", "gzip", "gzip:1", "bzip2:9", "xz:0", "lzma:9", "zstd:22", "lz4"] {
         assert_eq!(text.parse::<Compression>().expect(text).to_string(), text);
     }
@@ -214,7 +214,7 @@ fn a_compression_is_read_and_written_as_people_write_it() {
 }
 
 #[test]
-fn a_codec_that_was_left_out_names_its_feature() {
+fn codec_that_was_left_out_names_its_feature() {
     for &codec in Codec::ALL.iter().filter(|codec| !codec.is_enabled()) {
         let Err(error) = decoder(codec, &b""[..], &Limits::default(), 1, &Cancel::new()) else {
             panic!("{codec} is left out")

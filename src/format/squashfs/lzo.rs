@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_is_cut_or_too_long_or_looks_too_far_back_is_refused() {
+    fn stream_that_is_cut_or_too_long_or_looks_too_far_back_is_refused() {
         let stream = [21, b'a', b'b', b'c', b'd', 32 | 18, 3 << 2, 0, 17, 0, 0];
         for length in 0..stream.len() {
             assert!(decode(&stream[..length], &mut [0; 64]).is_err(), "{length}");

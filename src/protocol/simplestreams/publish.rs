@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_without_a_date_is_refused_and_what_another_list_says_of_a_product_is_said_here() {
+    fn version_without_a_date_is_refused_and_what_another_list_says_of_a_product_is_said_here() {
         let mut products = Products::new(0);
         let mut image = split("one", RootKind::Tar);
         image.version = "soon".into();
@@ -536,7 +536,7 @@ mod tests {
 
     /// Lists that serve both peers have metadata for each, and one rootfs.
     #[test]
-    fn an_image_for_each_peer_has_one_version_and_each_its_own_name() {
+    fn image_for_each_peer_has_one_version_and_each_its_own_name() {
         let mut products = Products::new(0);
         let image = |peer: &'static str| {
             let mut image = split("one", RootKind::Squashfs);

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_a_part_or_nothing_or_ignored() {
+    fn range_is_a_part_or_nothing_or_ignored() {
         assert_eq!(of("bytes=0-9"), Wanted::Part { from: 0, length: 10 });
         assert_eq!(of("bytes=90-"), Wanted::Part { from: 90, length: 10 });
         assert_eq!(of("bytes=-30"), Wanted::Part { from: 70, length: 30 });
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_another_version_is_the_whole_and_tags_are_taken_with_and_without_quotes() {
+    fn range_of_another_version_is_the_whole_and_tags_are_taken_with_and_without_quotes() {
         let mut request = Request::new(Method::GET, "/".parse().expect("an address"));
         request.headers.insert(header::RANGE, HeaderValue::from_static("bytes=0-9"));
         request.headers.insert(header::IF_RANGE, HeaderValue::from_static("\"other\""));

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+    fn host_is_a_name_or_an_address_with_or_without_a_port() {
         for host in
             ["a", "images.example.org", "10.0.0.1:8443", "[::1]", "[fe80::1]:443", "a_b-c.d:0", "LOCALHOST:65535"]
         {

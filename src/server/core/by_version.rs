@@ -137,7 +137,7 @@ mod tests {
     use crate::store::{ImageObjects, StoredImage};
 
     #[test]
-    fn a_catalog_that_does_not_change_is_read_once() {
+    fn catalog_that_does_not_change_is_read_once() {
         let directory = std::env::temp_dir().join(format!("lxd-image-by-version-{}", std::process::id()));
         let store = Store::open(&directory).unwrap();
         let (kept, made) = (ByVersion::default(), AtomicUsize::new(0));

@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_that_does_not_keep_up_is_left_behind_and_nobody_waits_for_it() {
+    fn listener_that_does_not_keep_up_is_left_behind_and_nobody_waits_for_it() {
         let events = Events::default();
         let mut slow = events.listen(EventKinds::of(None).unwrap()).unwrap();
         let mut none = events.listen(EventKinds::of(Some("logging")).unwrap()).unwrap();

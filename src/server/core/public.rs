@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_of_the_pen_finds_the_name() {
+    fn slip_of_the_pen_finds_the_name() {
         let found = images(&["web", "debian/12", "debian/12/arm64", "Ubuntu"]);
         for (wanted, names) in [
             ("wbe", vec!["web"]),

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_opens_one_image_for_five_seconds_after_its_first_use() {
+    fn pass_opens_one_image_for_five_seconds_after_its_first_use() {
         let (tokens, image, other) = (tokens(), Fingerprint::of(b"one"), Fingerprint::of(b"other"));
         let now = Instant::now();
         let secret = tokens.issue_at(TokenScope::Image(image), "", now).unwrap();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_that_nobody_uses_runs_out() {
+    fn pass_that_nobody_uses_runs_out() {
         let (tokens, image) = (tokens(), Fingerprint::of(b"one"));
         let now = Instant::now();
         let secret = tokens.issue_at(TokenScope::Image(image), "", now).unwrap();
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_for_an_upload_serves_once_and_reads_nothing() {
+    fn pass_for_an_upload_serves_once_and_reads_nothing() {
         let (tokens, image) = (tokens(), Fingerprint::of(b"one"));
         let upload = tokens.issue(TokenScope::Upload(Box::default()), "").unwrap();
         let read = tokens.issue(TokenScope::Image(image), "").unwrap();

@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_the_upstream_is_asked_for_again_when_its_time_is_over() {
+    fn answer_of_the_upstream_is_asked_for_again_when_its_time_is_over() {
         let (cache, fetch) = (UpstreamCache::default(), Asked::default());
         for (name, known_for) in [("there", FOUND_LIFETIME), ("nowhere", NOT_FOUND_LIFETIME)] {
             let key = (name.to_owned(), ImageType::Container);

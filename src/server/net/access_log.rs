@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_not_written_however_it_is_spelled() {
+    fn secret_is_not_written_however_it_is_spelled() {
         for (uri, expected) in [
             ("/1.0/images/ab?secret=hidden", "/1.0/images/ab?secret=***"),
             ("/a\"?q=1&%73ecret=hidden&y", "/a%22?q=1&%73ecret=***&***"),

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_with_two_ends_of_its_body_is_found_however_it_is_cut_up() {
+    fn head_with_two_ends_of_its_body_is_found_however_it_is_cut_up() {
         for (text, expected) in [
             ("POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", true),
             ("POST / HTTP/1.1\r\ntransfer-encoding:chunked\r\nCONTENT-LENGTH:3\r\n\r\n", true),

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_for_a_shell_is_one_word_whatever_is_in_it() {
+    fn word_for_a_shell_is_one_word_whatever_is_in_it() {
         for (word, quoted) in [
             ("ours:debian/12", "ours:debian/12"),
             ("", "''"),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_has_a_name_that_clients_do_not_have_yet() {
+    fn remote_has_a_name_that_clients_do_not_have_yet() {
         for (url, name) in [
             ("https://mirror.example.org:8443", "mirror"),
             ("https://images.example.org", "ours"),

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mode_is_read_as_incus_reads_it() {
+    fn mode_is_read_as_incus_reads_it() {
         for (text, expected) in [
             ("755", Some(0o755)),
             ("600", Some(0o600)),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_is_decimal_and_fits_the_kernel() {
+    fn owner_is_decimal_and_fits_the_kernel() {
         for (text, expected) in [
             ("0", Some(0)),
             ("1000", Some(1000)),

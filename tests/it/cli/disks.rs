@@ -83,7 +83,7 @@ fn every_disk_format_is_packed_and_unpacks_as_the_same_raw_disk() {
 }
 
 #[test]
-fn an_appliance_is_packed_by_the_disk_in_it() {
+fn appliance_is_packed_by_the_disk_in_it() {
     if !peers::have("qemu-img") {
         return;
     }
@@ -99,7 +99,7 @@ fn an_appliance_is_packed_by_the_disk_in_it() {
 }
 
 #[test]
-fn a_compressed_disk_is_packed() {
+fn compressed_disk_is_packed() {
     if !peers::have("qemu-img") {
         return;
     }
@@ -124,7 +124,7 @@ fn a_compressed_disk_is_packed() {
 }
 
 #[test]
-fn a_compressed_raw_disk_is_packed_only_if_it_is_called_one() {
+fn compressed_raw_disk_is_packed_only_if_it_is_called_one() {
     let place = Place::new();
     let bytes = raw(&place);
     let mut bootable = bytes.clone();
@@ -194,7 +194,7 @@ fn compression_of_clusters_without_a_qcow2_disk_is_refused() {
 }
 
 #[test]
-fn a_compressed_disk_of_another_program_is_named() {
+fn compressed_disk_of_another_program_is_named() {
     let place = Place::new();
     let mut vdi = vec![0; 4096];
     vdi[64..68].copy_from_slice(b"\x7f\x10\xda\xbe");
@@ -205,7 +205,7 @@ fn a_compressed_disk_of_another_program_is_named() {
 }
 
 #[test]
-fn a_published_disk_keeps_its_holes_through_the_store() {
+fn published_disk_keeps_its_holes_through_the_store() {
     let place = Place::new();
     let bytes = raw(&place);
     place.directory("vm1");
@@ -225,7 +225,7 @@ fn a_published_disk_keeps_its_holes_through_the_store() {
 }
 
 #[test]
-fn a_disk_alone_is_converted_between_formats() {
+fn disk_alone_is_converted_between_formats() {
     if !peers::have("qemu-img") {
         return;
     }
@@ -256,7 +256,7 @@ fn a_disk_alone_is_converted_between_formats() {
 }
 
 #[test]
-fn the_disk_of_an_image_is_written_anew() {
+fn disk_of_an_image_is_written_anew() {
     if !peers::have("qemu-img") {
         return;
     }
@@ -291,7 +291,7 @@ fn what_a_disk_is_and_takes_is_shown() {
 }
 
 #[test]
-fn a_disk_alone_is_shown_as_a_disk() {
+fn disk_alone_is_shown_as_a_disk() {
     if !peers::have("qemu-img") {
         return;
     }
@@ -347,7 +347,7 @@ fn forged(change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 #[test]
-fn a_forged_disk_in_an_image_leaves_nothing_behind() {
+fn forged_disk_in_an_image_leaves_nothing_behind() {
     const L1: usize = 3 << 16;
     let entry = |bytes: &mut Vec<u8>, at: usize, value: u64| {
         bytes.resize(bytes.len().max(at + 8), 0);
@@ -397,7 +397,7 @@ fn a_forged_disk_in_an_image_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_disk_that_leads_to_another_file_is_refused_in_every_verb() {
+fn disk_that_leads_to_another_file_is_refused_in_every_verb() {
     let place = Place::new();
     place.write("secret", "top secret");
     let disk = Disk { backing: (512, 11), ..Disk::default() }.bytes();
@@ -441,7 +441,7 @@ impl Drop for Loop {
 }
 
 #[test]
-fn a_disk_is_written_to_a_device_over_what_was_there() {
+fn disk_is_written_to_a_device_over_what_was_there() {
     let place = Place::new();
     let bytes = raw(&place);
     pack(&place, "disk.img", "vm.tar.zst", &["--disk-input", "raw"]).good();
@@ -455,7 +455,7 @@ fn a_disk_is_written_to_a_device_over_what_was_there() {
 }
 
 #[test]
-fn a_device_that_is_in_use_or_too_small_is_refused_and_not_written() {
+fn device_that_is_in_use_or_too_small_is_refused_and_not_written() {
     let place = Place::new();
     raw(&place);
     pack(&place, "disk.img", "vm.tar.zst", &["--disk-input", "raw"]).good();

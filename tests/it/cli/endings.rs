@@ -68,7 +68,7 @@ fn output_name_of_another_format_is_refused() {
 }
 
 #[test]
-fn a_squashfs_beside_an_uncompressed_archive_is_compressed() {
+fn squashfs_beside_an_uncompressed_archive_is_compressed() {
     let place = place();
     let all = [&["pack", "tree", "a.tar", "--split", "--rootfs-format", "squashfs"][..], PACK].concat();
     run(&place, &all).good();

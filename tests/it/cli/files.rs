@@ -8,7 +8,7 @@ use crate::format::forge::{Member, archive, file, image, metadata, rootfs};
 use crate::format::{Place, is_root, tree};
 
 #[test]
-fn an_image_is_read_from_standard_input() {
+fn image_is_read_from_standard_input() {
     let place = Place::new();
     let bytes = image(&[]);
     let digest = format!("{}\n", Fingerprint::of(&bytes));
@@ -100,7 +100,7 @@ fn differences_are_equal_in_every_format() {
 }
 
 #[test]
-fn an_image_from_standard_input_is_compared() {
+fn image_from_standard_input_is_compared() {
     let place = Place::new();
     let bytes = image(&[file("templates/t.tpl", "x"), file(b"templates/caf\xe9.tpl", "y"), file("rootfs/x", "one")]);
     place.write("a", &bytes);

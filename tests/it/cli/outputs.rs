@@ -31,25 +31,25 @@ fn place() -> Place {
 }
 
 #[test]
-fn an_image_is_shown_to_people() {
+fn image_is_shown_to_people() {
     insta::assert_snapshot!(run(&place(), &["inspect", "image.tar"]).good());
 }
 
 #[test]
-fn an_image_is_shown_as_json() {
+fn image_is_shown_as_json() {
     let text = run(&place(), &["inspect", "image.tar", "--format", "json"]).good();
     serde_json::from_str::<serde_json::Value>(&text).unwrap();
     insta::assert_snapshot!(text);
 }
 
 #[test]
-fn an_image_is_shown_as_yaml_and_csv() {
+fn image_is_shown_as_yaml_and_csv() {
     insta::assert_snapshot!("yaml", run(&place(), &["inspect", "image.tar", "--format", "yaml"]).good());
     insta::assert_snapshot!("csv", run(&place(), &["inspect", "image.tar", "--format", "csv"]).good());
 }
 
 #[test]
-fn the_members_are_listed() {
+fn members_are_listed() {
     insta::assert_snapshot!("entries", run(&place(), &["inspect", "image.tar", "--entries"]).good());
     insta::assert_snapshot!(
         "compact",

@@ -15,7 +15,7 @@ fn place() -> (Place, String) {
 }
 
 #[test]
-fn a_fingerprint_is_printed_and_nothing_else() {
+fn fingerprint_is_printed_and_nothing_else() {
     let (place, digest) = place();
     assert_eq!(run(&place, &["fingerprint", "image.tar"]).good(), format!("{digest}\n"));
     let quiet = run(&place, &["-q", "verify", "image.tar", "--fingerprint", &digest]);
@@ -100,7 +100,7 @@ fn wrong_usage_is_status_2() {
 }
 
 #[test]
-fn an_error_is_one_line_with_its_kind_and_its_names_escaped() {
+fn error_is_one_line_with_its_kind_and_its_names_escaped() {
     let place = Place::new();
     place.write("bad.tar", image(&[file("rootfs/\x1b[31m/../x", "x")]));
     for verb in [&["verify", "bad.tar"][..], &["inspect", "bad.tar"], &["unpack", "bad.tar", "dest"]] {

@@ -36,7 +36,7 @@ fn memory_that_is_too_small_changes_no_answer() {
 }
 
 #[test]
-fn the_last_of_members_of_one_name_is_compared_whatever_the_memory() {
+fn last_of_members_of_one_name_is_compared_whatever_the_memory() {
     let twice = image(&[file("rootfs/x", "one"), file("rootfs/y", ""), file("rootfs/x", "two")]);
     let once = image(&[file("rootfs/x", "two"), file("rootfs/y", "")]);
     for diff_memory in [1, 1 << 20] {
@@ -66,7 +66,7 @@ fn disks_are_compared_by_their_content() {
 }
 
 #[test]
-fn a_fraction_of_a_second_counts_only_where_both_have_one() {
+fn fraction_of_a_second_counts_only_where_both_have_one() {
     let at = |time: &str| {
         let records = super::forge::pax(&[("mtime", time)]);
         image(&[[records, Member::new(b'0', "rootfs/x").bytes()].concat()])
@@ -79,7 +79,7 @@ fn a_fraction_of_a_second_counts_only_where_both_have_one() {
 }
 
 #[test]
-fn an_image_that_breaks_a_rule_is_not_compared() {
+fn image_that_breaks_a_rule_is_not_compared() {
     let limits = Limits::default();
     let bad = image(&[super::forge::symlink("rootfs/l", "/"), file("rootfs/l/x", "")]);
     let error = differences(&open(&bad, &limits), &open(&image(&[]), &limits), &VerifyOptions::new()).unwrap_err();

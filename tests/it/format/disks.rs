@@ -26,7 +26,7 @@ fn refused(disk: &Disk, kinds: &[ErrorKind]) {
 }
 
 #[test]
-fn a_good_disk_is_unpacked_as_it_is() {
+fn good_disk_is_unpacked_as_it_is() {
     for disk in [
         Disk::default(),
         Disk { version: 2, ..Disk::default() },
@@ -52,7 +52,7 @@ fn a_good_disk_is_unpacked_as_it_is() {
 }
 
 #[test]
-fn a_disk_that_leads_to_another_file_is_unsupported() {
+fn disk_that_leads_to_another_file_is_unsupported() {
     refused(&Disk { backing: (512, 11), ..Disk::default() }, UNSUPPORTED);
     refused(&Disk { backing: (512, 0), ..Disk::default() }, UNSUPPORTED);
     refused(&Disk { backing: (0, 11), ..Disk::default() }, UNSUPPORTED);
@@ -72,14 +72,14 @@ fn disk_with_unknown_features_or_marked_corrupt_is_refused() {
 }
 
 #[test]
-fn a_cluster_size_out_of_range_is_malformed() {
+fn cluster_size_out_of_range_is_malformed() {
     for cluster_bits in [0, 8, 22, 63, u32::MAX] {
         refused(&Disk { cluster_bits, ..Disk::default() }, MALFORMED);
     }
 }
 
 #[test]
-fn a_disk_that_is_too_large_or_whose_table_is_not_there_is_refused() {
+fn disk_that_is_too_large_or_whose_table_is_not_there_is_refused() {
     let kinds = &[ErrorKind::Malformed, ErrorKind::LimitExceeded, ErrorKind::Unsupported];
     refused(&Disk { size: 1 << 62, ..Disk::default() }, kinds);
     refused(&Disk { size: u64::MAX, ..Disk::default() }, kinds);
@@ -91,7 +91,7 @@ fn a_disk_that_is_too_large_or_whose_table_is_not_there_is_refused() {
 }
 
 #[test]
-fn an_encrypted_disk_is_unsupported() {
+fn encrypted_disk_is_unsupported() {
     for encryption in [1, 2, 99] {
         refused(&Disk { encryption, ..Disk::default() }, UNSUPPORTED);
     }
@@ -99,7 +99,7 @@ fn an_encrypted_disk_is_unsupported() {
 }
 
 #[test]
-fn a_header_that_does_not_hold_together_is_malformed() {
+fn header_that_does_not_hold_together_is_malformed() {
     for header_length in [0, 72, 96, 105, 1 << 20, u32::MAX] {
         refused(&Disk { header_length, ..Disk::default() }, MALFORMED);
     }
@@ -110,7 +110,7 @@ fn a_header_that_does_not_hold_together_is_malformed() {
 }
 
 #[test]
-fn a_header_that_is_cut_is_malformed_wherever() {
+fn header_that_is_cut_is_malformed_wherever() {
     let bytes = Disk::default().bytes();
     for length in [4, 5, 7, 8, 20, 40, 71, 72, 99, 103, 104, 200] {
         let error = Qcow2::parse(&bytes[..length], length as u64, &Limits::default()).unwrap_err();
@@ -135,7 +135,7 @@ fn other_kinds_of_disks_are_unsupported_and_never_guessed() {
 }
 
 #[test]
-fn a_disk_alone_is_no_image() {
+fn disk_alone_is_no_image() {
     unified(Disk::default().bytes()).refused(&[ErrorKind::InvalidInput]);
     let left = unified([&image(&[])[..], END].concat()).run().unwrap();
     assert_eq!(left.unpacked.image_type, ImageType::Container);
@@ -146,7 +146,7 @@ fn about() -> Metadata {
 }
 
 #[test]
-fn a_disk_is_packed_converted_and_unpacked_without_a_change() {
+fn disk_is_packed_converted_and_unpacked_without_a_change() {
     let place = Place::new();
     place.directory("box");
     let mut bytes = Disk::default().bytes();

@@ -13,7 +13,7 @@ use super::verdict::{Left, unified};
 use super::{LIMIT, MALFORMED, UNSAFE, UNSUPPORTED, is_root};
 
 #[test]
-fn the_size_of_a_pax_header_is_the_size() {
+fn size_of_a_pax_header_is_the_size() {
     let hidden = [file("rootfs/hidden", "pwned\n"), vec![0; 512]].concat();
     let size = hidden.len().to_string();
     let left = unified(image(&[
@@ -30,7 +30,7 @@ fn the_size_of_a_pax_header_is_the_size() {
 }
 
 #[test]
-fn the_size_of_a_pax_header_is_that_of_the_file_not_of_a_long_name_between() {
+fn size_of_a_pax_header_is_that_of_the_file_not_of_a_long_name_between() {
     let data = [file("rootfs/hidden", "pwned\n"), vec![0; 512]].concat();
     let size = data.len().to_string();
     let left = unified(image(&[
@@ -70,7 +70,7 @@ fn broken_pax_record_is_malformed() {
 }
 
 #[test]
-fn an_extended_header_of_hundreds_of_mib_is_refused_before_it_is_read() {
+fn extended_header_of_hundreds_of_mib_is_refused_before_it_is_read() {
     for (kind, limit) in [(b'x', "extended_header"), (b'g', "extended_header"), (b'L', "gnu_name"), (b'K', "gnu_name")]
     {
         let promise = Member::new(kind, "h").size(300 << 20).bytes();
@@ -80,7 +80,7 @@ fn an_extended_header_of_hundreds_of_mib_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn a_number_in_a_pax_header_that_is_none_is_malformed() {
+fn number_in_a_pax_header_that_is_none_is_malformed() {
     for (key, value) in [
         ("size", "-1"),
         ("size", "18446744073709551616"),
@@ -97,14 +97,14 @@ fn a_number_in_a_pax_header_that_is_none_is_malformed() {
 }
 
 #[test]
-fn a_global_header_names_and_sizes_nothing() {
+fn global_header_names_and_sizes_nothing() {
     for (key, value) in [("path", "rootfs/b"), ("size", "512"), ("linkpath", "/etc"), ("GNU.sparse.name", "x")] {
         unified(image(&[global(&[(key, value)]), file("rootfs/a", "x")])).refused(MALFORMED);
     }
 }
 
 #[test]
-fn a_global_header_may_comment() {
+fn global_header_may_comment() {
     let comment = global(&[("comment", "0123456789abcdef0123456789abcdef01234567")]);
     unified([comment, image(&[file("rootfs/a", "x")])].concat()).gives_base_and(&[r#"rootfs/a -644 0:0 "x""#]);
 }
@@ -120,7 +120,7 @@ fn of_two_extended_headers_in_a_row_the_later_wins() {
 }
 
 #[test]
-fn an_extended_header_before_the_end_is_malformed() {
+fn extended_header_before_the_end_is_malformed() {
     for header in [pax(&[("path", "rootfs/b")]), long(b'L', "rootfs/b"), long(b'K', "rootfs/b")] {
         unified(image(std::slice::from_ref(&header))).refused(MALFORMED);
         unified([super::forge::base(), header].concat()).refused(MALFORMED);
@@ -157,7 +157,7 @@ fn attributes_keep_every_byte_and_a_capability_outlives_the_owner() {
 }
 
 #[test]
-fn an_attribute_without_a_name_or_in_a_broken_encoding_is_malformed() {
+fn attribute_without_a_name_or_in_a_broken_encoding_is_malformed() {
     for (key, value) in [
         ("SCHILY.xattr.", &b"v"[..]),
         ("SCHILY.xattr.user.a\0b", b"v"),
@@ -173,7 +173,7 @@ fn an_attribute_without_a_name_or_in_a_broken_encoding_is_malformed() {
 }
 
 #[test]
-fn an_attribute_of_a_link_never_reaches_its_target() {
+fn attribute_of_a_link_never_reaches_its_target() {
     let left = unified(image(&[
         pax(&[("SCHILY.xattr.user.a", "v")]),
         symlink("rootfs/l", "../../outside/secret"),
@@ -258,7 +258,7 @@ fn sparse_files_of_every_form_have_the_right_content_and_stay_sparse() {
 }
 
 #[test]
-fn a_sparse_file_whose_map_ends_early_has_its_whole_size() {
+fn sparse_file_whose_map_ends_early_has_its_whole_size() {
     for member in [
         old_sparse("rootfs/sp", &[(0, 512)], 1 << 20, &[b'A'; 512]),
         sparse_1_0("rootfs/sp", "1048576", "1\n0\n512\n", &[b'A'; 512]),
@@ -270,7 +270,7 @@ fn a_sparse_file_whose_map_ends_early_has_its_whole_size() {
 }
 
 #[test]
-fn a_sparse_map_that_can_not_be_true_is_malformed() {
+fn sparse_map_that_can_not_be_true_is_malformed() {
     let data = [b'A'; 1024];
     for segments in [
         &[(0, 512), (256, 512)][..],
@@ -313,7 +313,7 @@ fn a_sparse_map_that_can_not_be_true_is_malformed() {
 }
 
 #[test]
-fn a_map_of_too_many_segments_or_a_file_that_is_too_large_is_over_a_limit() {
+fn map_of_too_many_segments_or_a_file_that_is_too_large_is_over_a_limit() {
     let error = unified(image(&[sparse_1_0("rootfs/sp", "8192", "1000000000000000000\n", &[])])).refused(LIMIT);
     assert_eq!(error.limit_name(), Some("sparse_segments"));
     let huge = 64_i128 << 50;
@@ -328,7 +328,7 @@ fn a_map_of_too_many_segments_or_a_file_that_is_too_large_is_over_a_limit() {
 }
 
 #[test]
-fn the_name_of_a_sparse_file_climbs_no_better_than_others() {
+fn name_of_a_sparse_file_climbs_no_better_than_others() {
     unified(image(&[sparse_1_0("../outside/pwn", "512", "1\n0\n512\n", &[b'A'; 512])])).refused(UNSAFE);
     unified(image(&[sparse_1_0("/pwn", "512", "1\n0\n512\n", &[b'A'; 512])])).refused(UNSAFE);
     // What names the file is judged, not what stands in the header.
@@ -342,7 +342,7 @@ fn unknown_sparse_format_is_unsupported() {
 }
 
 #[test]
-fn a_volume_label_is_skipped_and_a_part_of_several_volumes_unsupported() {
+fn volume_label_is_skipped_and_a_part_of_several_volumes_unsupported() {
     let label = Member::new(b'V', "label").magic(b"ustar  \0").bytes();
     unified([label, image(&[])].concat()).gives_base_and(&[]);
     unified(image(&[Member::new(b'M', "rootfs/part").magic(b"ustar  \0").bytes()])).refused(UNSUPPORTED);

@@ -23,7 +23,7 @@ fn with(at: usize, magic: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_disk_of_another_format_is_named_with_what_helps() {
+fn disk_of_another_format_is_named_with_what_helps() {
     let place = Place::new();
     for (at, magic, name, format) in [
         (0, &b"KDMV"[..], "VMDK", "vmdk"),
@@ -65,7 +65,7 @@ fn a_disk_of_another_format_is_named_with_what_helps() {
 }
 
 #[test]
-fn a_compressed_disk_is_named_with_the_command_that_decompresses_it() {
+fn compressed_disk_is_named_with_the_command_that_decompresses_it() {
     let place = Place::new();
     let disk = Disk::default().bytes();
     for codec in Codec::ALL.iter().filter(|codec| codec.is_enabled() && **codec != Codec::None) {
@@ -110,7 +110,7 @@ fn archives_and_pages_of_other_kinds_are_named() {
 }
 
 #[test]
-fn an_archive_that_is_no_image_is_named() {
+fn archive_that_is_no_image_is_named() {
     let place = Place::new();
     let root = [directory("bin/"), directory("dev/"), super::forge::Member::new(b'3', "dev/null").device(1, 3).bytes()];
     for (members, name) in [

@@ -37,7 +37,7 @@ fn about() -> Metadata {
 }
 
 #[test]
-fn a_disk_with_holes_keeps_them_when_it_is_unpacked() {
+fn disk_with_holes_keeps_them_when_it_is_unpacked() {
     let place = Place::new();
     let disk = disk(&place);
     let meta = place.write("meta", archive(&[metadata()]));

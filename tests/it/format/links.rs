@@ -34,14 +34,14 @@ fn nothing_is_written_below_a_link() {
 }
 
 #[test]
-fn a_directory_does_not_take_the_place_of_a_link() {
+fn directory_does_not_take_the_place_of_a_link() {
     let open = Member::new(b'5', "rootfs/x/").mode(0o777).uid(1234).mtime(1).bytes();
     unified(image(&[symlink("rootfs/x", "../../outside/dir"), open])).refused(UNSAFE);
     unified(image(&[directory("rootfs/x/"), symlink("rootfs/x", "../../outside/dir")])).refused(MALFORMED);
 }
 
 #[test]
-fn a_file_takes_the_place_of_a_link_and_leaves_its_target_alone() {
+fn file_takes_the_place_of_a_link_and_leaves_its_target_alone() {
     for over in [file("rootfs/x", "new"), [file("rootfs/y", "new"), hard_link("rootfs/x", "rootfs/y")].concat()] {
         let left = unified(image(&[symlink("rootfs/x", "../../outside/secret"), over])).run().unwrap();
         assert_eq!(std::fs::read(left.place.at("box/dest/rootfs/x")).unwrap(), b"new");
@@ -49,7 +49,7 @@ fn a_file_takes_the_place_of_a_link_and_leaves_its_target_alone() {
 }
 
 #[test]
-fn a_hard_link_to_outside_is_refused() {
+fn hard_link_to_outside_is_refused() {
     for target in ["/etc/passwd", "../outside/secret", "rootfs/../../outside/secret", "rootfs/etc/../etc/hostname"] {
         unified(image(&[hard_link("rootfs/h", target)])).refused(UNSAFE);
         let by_pax = [pax(&[("linkpath", target)]), hard_link("rootfs/h", "rootfs/etc/hostname")].concat();
@@ -64,7 +64,7 @@ fn a_hard_link_to_outside_is_refused() {
 }
 
 #[test]
-fn a_file_over_a_hard_link_to_a_link_leaves_the_outside_alone() {
+fn file_over_a_hard_link_to_a_link_leaves_the_outside_alone() {
     unified(image(&[
         symlink("rootfs/l", "../../outside/secret"),
         hard_link("rootfs/h", "rootfs/l"),
@@ -74,7 +74,7 @@ fn a_file_over_a_hard_link_to_a_link_leaves_the_outside_alone() {
 }
 
 #[test]
-fn a_hard_link_before_its_target_or_to_itself_or_to_a_directory_is_malformed() {
+fn hard_link_before_its_target_or_to_itself_or_to_a_directory_is_malformed() {
     unified(image(&[hard_link("rootfs/h", "rootfs/later"), file("rootfs/later", "x")])).refused(MALFORMED);
     unified(image(&[hard_link("rootfs/h", "rootfs/no/such")])).refused(MALFORMED);
     unified(image(&[file("rootfs/a", "x"), hard_link("rootfs/a", "rootfs/a")])).refused(MALFORMED);
@@ -85,7 +85,7 @@ fn a_hard_link_before_its_target_or_to_itself_or_to_a_directory_is_malformed() {
 }
 
 #[test]
-fn a_hard_link_from_the_root_to_metadata_or_templates_is_refused() {
+fn hard_link_from_the_root_to_metadata_or_templates_is_refused() {
     let template = [directory("templates/"), file("templates/t.tpl", "x")].concat();
     for target in ["metadata.yaml", "templates/t.tpl", "./metadata.yaml", "README"] {
         unified(image(&[template.clone(), file("README", "x"), hard_link("rootfs/m", target)])).refused(UNSAFE);
@@ -93,7 +93,7 @@ fn a_hard_link_from_the_root_to_metadata_or_templates_is_refused() {
 }
 
 #[test]
-fn a_rootfs_that_is_a_link_is_refused_first_or_second() {
+fn rootfs_that_is_a_link_is_refused_first_or_second() {
     for link in [symlink("rootfs", "/"), symlink("./rootfs", ".."), hard_link("rootfs", "metadata.yaml")] {
         unified(image(std::slice::from_ref(&link))).refused(UNSAFE);
         unified(archive(&[metadata(), link.clone(), file("rootfs/x", "x")])).refused(UNSAFE);
@@ -127,12 +127,12 @@ fn other_links_at_the_top_are_not_written() {
 }
 
 #[test]
-fn a_loop_of_links_leads_nowhere() {
+fn loop_of_links_leads_nowhere() {
     unified(image(&[symlink("rootfs/a", "b"), symlink("rootfs/b", "a"), file("rootfs/a/x", "x")])).refused(UNSAFE);
 }
 
 #[test]
-fn a_link_to_the_empty_name_is_malformed_and_one_that_is_too_long_over_a_limit() {
+fn link_to_the_empty_name_is_malformed_and_one_that_is_too_long_over_a_limit() {
     unified(image(&[symlink("rootfs/l", "")])).refused(MALFORMED);
     unified(image(&[Member::new(b'1', "rootfs/h").bytes()])).refused(MALFORMED);
     let error =
@@ -155,7 +155,7 @@ fn links_in_the_root_lead_wherever_they_like() {
 }
 
 #[test]
-fn a_destination_that_is_in_use_or_a_link_is_refused_and_stays() {
+fn destination_that_is_in_use_or_a_link_is_refused_and_stays() {
     let place = Place::new();
     place.directory("box");
     let path = place.write("image", image(&[]));

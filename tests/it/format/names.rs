@@ -48,7 +48,7 @@ fn slashes_and_dots_in_excess_say_nothing() {
 }
 
 #[test]
-fn a_regular_file_whose_name_ends_with_a_slash_is_refused() {
+fn regular_file_whose_name_ends_with_a_slash_is_refused() {
     unified(archive(&[file("metadata.yaml/", METADATA), directory("rootfs/")]))
         .refused(&[ErrorKind::Malformed, ErrorKind::UnsafePath]);
     unified(image(&[file("rootfs/a/", "x")])).refused(&[ErrorKind::Malformed, ErrorKind::UnsafePath]);
@@ -70,7 +70,7 @@ fn names_are_bytes_and_are_kept() {
 }
 
 #[test]
-fn an_error_shows_a_name_with_its_control_bytes_escaped() {
+fn error_shows_a_name_with_its_control_bytes_escaped() {
     let error = unified(image(&[Member::new(b'Q', "rootfs/\x1b[2J\n").bytes()])).refused(super::UNSUPPORTED);
     assert_eq!(error.entry(), Some(&b"rootfs/\x1b[2J\n"[..]));
     let shown = error.to_string();
@@ -78,7 +78,7 @@ fn an_error_shows_a_name_with_its_control_bytes_escaped() {
 }
 
 #[test]
-fn a_nul_inside_a_name_is_malformed() {
+fn nul_inside_a_name_is_malformed() {
     let nul = |key: &str, value: &[u8]| pax_raw(record(key, value));
     unified(image(&[nul("path", b"rootfs/a\0b"), file("rootfs/x", "x")])).refused(MALFORMED);
     unified(image(&[nul("linkpath", b"etc\0/x"), Member::new(b'2', "rootfs/l").link("etc").bytes()]))
@@ -90,7 +90,7 @@ fn a_nul_inside_a_name_is_malformed() {
 }
 
 #[test]
-fn a_path_or_a_component_that_no_kernel_could_name_is_over_a_limit() {
+fn path_or_a_component_that_no_kernel_could_name_is_over_a_limit() {
     let long_path = format!("rootfs/{}x", "d/".repeat(5000));
     for (name, limit) in [(long_path, "path"), (format!("rootfs/{}", "x".repeat(300)), "component")] {
         for member in [

@@ -33,7 +33,7 @@ fn owner(path: &Path) -> (u32, u32) {
 }
 
 #[test]
-fn a_shift_is_undone_by_packing() {
+fn shift_is_undone_by_packing() {
     if !is_root() {
         return println!("skipped: only root can give files away");
     }
@@ -53,7 +53,7 @@ fn a_shift_is_undone_by_packing() {
 }
 
 #[test]
-fn an_owner_outside_of_the_map_is_refused_by_path() {
+fn owner_outside_of_the_map_is_refused_by_path() {
     if !is_root() {
         return;
     }
@@ -67,7 +67,7 @@ fn an_owner_outside_of_the_map_is_refused_by_path() {
 }
 
 #[test]
-fn an_owner_is_forced_on_all_members() {
+fn owner_is_forced_on_all_members() {
     let place = Place::new();
     std::fs::write(place.directory("tree").join("f"), "x").unwrap();
     std::os::unix::fs::symlink("f", place.at("tree/l")).unwrap();
@@ -130,7 +130,7 @@ fn omitted_attributes_are_reported_and_kept_on_request() {
 }
 
 #[test]
-fn a_socket_and_its_further_names_are_left_out_of_a_tar_by_path() {
+fn socket_and_its_further_names_are_left_out_of_a_tar_by_path() {
     let place = Place::new();
     let tree = place.directory("tree");
     mknodat(rustix::fs::CWD, tree.join("a"), FileType::Socket, Mode::from_raw_mode(0o600), 0).unwrap();

@@ -65,7 +65,7 @@ fn nothing_outside_changes_while_a_directory_is_swapped_for_a_link() {
 }
 
 #[test]
-fn a_directory_put_in_the_place_of_the_staging_one_is_neither_removed_nor_committed() {
+fn directory_put_in_the_place_of_the_staging_one_is_neither_removed_nor_committed() {
     let place = Place::new();
     let around = place.directory("around");
     let archive = place.write("image.tar", image(&[]));

@@ -49,7 +49,7 @@ fn metadata_that_comes_first_costs_less_than_a_mib_of_a_large_image() {
 }
 
 #[test]
-fn a_stream_of_every_codec_is_looked_at_and_then_read_from_its_start() {
+fn stream_of_every_codec_is_looked_at_and_then_read_from_its_start() {
     let noise: Vec<u8> = (0..400_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     for codec in Codec::ALL.iter().copied().filter(|codec| codec.is_enabled()) {
         let bytes = compressed(codec, &image(&[file("rootfs/noise", &noise)]));
@@ -66,7 +66,7 @@ fn a_stream_of_every_codec_is_looked_at_and_then_read_from_its_start() {
 }
 
 #[test]
-fn a_stream_is_not_kept_in_memory_while_its_metadata_is_looked_for() {
+fn stream_is_not_kept_in_memory_while_its_metadata_is_looked_for() {
     let size = 100_u64 << 20;
     let big = Member::new(b'0', "rootfs/big").size(size.into()).bytes();
     let (input, taken) = stream(archive(&[directory("rootfs/"), big]), size);
@@ -78,7 +78,7 @@ fn a_stream_is_not_kept_in_memory_while_its_metadata_is_looked_for() {
 }
 
 #[test]
-fn a_stream_is_not_kept_in_memory_while_its_kind_is_looked_for() {
+fn stream_is_not_kept_in_memory_while_its_kind_is_looked_for() {
     if !Codec::Zstd.is_enabled() {
         return;
     }

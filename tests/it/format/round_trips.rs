@@ -262,7 +262,7 @@ fn converting_there_and_back_changes_nothing() {
 }
 
 #[test]
-fn a_fingerprint_is_the_sha256_of_the_file_or_of_both_in_order() {
+fn fingerprint_is_the_sha256_of_the_file_or_of_both_in_order() {
     let place = Place::new();
     let (meta, root) = (super::forge::archive(&[super::forge::metadata()]), super::forge::rootfs(&[]));
     let paths = [place.write("root", &root), place.write("meta", &meta)];
@@ -273,7 +273,7 @@ fn a_fingerprint_is_the_sha256_of_the_file_or_of_both_in_order() {
 }
 
 #[test]
-fn an_output_that_is_there_stays_and_nothing_is_left_beside_it() {
+fn output_that_is_there_stays_and_nothing_is_left_beside_it() {
     let place = Place::new();
     sample(&place);
     place.directory("box");

@@ -8,7 +8,7 @@ use super::verdict::unified;
 use super::{MALFORMED, UNSAFE, is_root};
 
 #[test]
-fn a_fifo_in_the_root_is_made() {
+fn fifo_in_the_root_is_made() {
     unified(image(&[Member::new(b'6', "rootfs/p").mode(0o620).uid(5).bytes()])).gives_base_and(&["rootfs/p p620 5:0"]);
 }
 
@@ -54,7 +54,7 @@ fn devices_are_left_out_on_request_with_their_further_names_and_reported() {
 }
 
 #[test]
-fn a_device_outside_of_the_root_is_refused() {
+fn device_outside_of_the_root_is_refused() {
     for name in ["sda", "templates/sda", "metadata.yaml", "dev/sda", "rootfs", "templates"] {
         let device = Member::new(b'4', name).device(8, 0).bytes();
         unified(image(&[device])).refused(UNSAFE);
@@ -62,7 +62,7 @@ fn a_device_outside_of_the_root_is_refused() {
 }
 
 #[test]
-fn a_device_whose_number_is_none_or_too_large_is_malformed() {
+fn device_whose_number_is_none_or_too_large_is_malformed() {
     for bad in [
         Member::new(b'4', "rootfs/sda").device(1 << 32, 0),
         Member::new(b'4', "rootfs/sda").device(8, -1),
@@ -101,7 +101,7 @@ fn owners_up_to_the_largest_are_kept() {
 }
 
 #[test]
-fn an_owner_that_is_minus_one_or_more_than_32_bits_is_refused() {
+fn owner_that_is_minus_one_or_more_than_32_bits_is_refused() {
     for id in [-1, (1 << 32) - 1, 1 << 32, (1 << 32) + 1000, i128::from(i64::MAX)] {
         unified(image(&[Member::new(b'0', "rootfs/su").mode(0o4755).raw(108, &number(8, id)).bytes()]))
             .refused(&[ErrorKind::Malformed, ErrorKind::LimitExceeded]);
@@ -151,7 +151,7 @@ fn times_before_1970_and_fractions_of_seconds_are_exact() {
 }
 
 #[test]
-fn a_time_that_no_calendar_reaches_or_that_is_none_is_malformed() {
+fn time_that_no_calendar_reaches_or_that_is_none_is_malformed() {
     unified(image(&[Member::new(b'0', "rootfs/a").mtime(1 << 62).bytes()])).refused(MALFORMED);
     unified(image(&[Member::new(b'0', "rootfs/a").mtime(-(1 << 62)).bytes()])).refused(MALFORMED);
     for time in ["4611686018427387904", "99999999999999999999", "1.5e3", "--1", "1,5", "1.x", "."] {

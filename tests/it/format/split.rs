@@ -15,7 +15,7 @@ fn meta() -> Vec<u8> {
 const MORE: &[&str] = &["templates d755 0:0 now", r#"templates/t.tpl -644 0:0 now "x""#];
 
 #[test]
-fn the_two_files_may_come_in_either_order() {
+fn two_files_may_come_in_either_order() {
     let digest = Fingerprint::of(&[meta(), rootfs(&[])].concat());
     for order in [[meta(), rootfs(&[])], [rootfs(&[]), meta()]] {
         let left = files(order).gives_base_and(MORE);
@@ -56,7 +56,7 @@ fn metadata_that_brings_a_root_of_its_own_is_refused() {
 }
 
 #[test]
-fn a_top_that_is_a_link_is_refused() {
+fn top_that_is_a_link_is_refused() {
     for name in [".", "./", "./."] {
         let link = symlink(name, "../outside");
         files([meta(), archive(&[link.clone(), directory("etc/"), file("etc/hostname", "x")])]).refused(UNSAFE);
@@ -68,7 +68,7 @@ fn a_top_that_is_a_link_is_refused() {
 }
 
 #[test]
-fn a_rootfs_does_not_climb_to_the_metadata() {
+fn rootfs_does_not_climb_to_the_metadata() {
     for name in ["../metadata.yaml", "../templates/t.tpl", "etc/../../metadata.yaml", "/metadata.yaml"] {
         files([meta(), rootfs(&[file(name, "x")])]).refused(UNSAFE);
         files([meta(), rootfs(&[hard_link("etc/m", name)])]).refused(UNSAFE);
@@ -98,7 +98,7 @@ fn two_files_that_are_not_two_halves_are_refused() {
 }
 
 #[test]
-fn a_root_directory_may_hold_a_file_called_metadata_yaml() {
+fn root_directory_may_hold_a_file_called_metadata_yaml() {
     let odd = rootfs(&[file("metadata.yaml", "not: ours\n"), directory("templates/"), directory("rootfs/")]);
     for order in [[meta(), odd.clone()], [odd, meta()]] {
         let mut lines = MORE.to_vec();
@@ -112,7 +112,7 @@ fn a_root_directory_may_hold_a_file_called_metadata_yaml() {
 }
 
 #[test]
-fn a_rootfs_that_is_cut_short_or_empty_leaves_nothing() {
+fn rootfs_that_is_cut_short_or_empty_leaves_nothing() {
     let whole = rootfs(&[file("big", vec![b'x'; 4096])]);
     files([meta(), whole[..whole.len() - 2000].to_vec()]).refused(MALFORMED);
     files([meta(), vec![]]).refused(MALFORMED);
@@ -120,7 +120,7 @@ fn a_rootfs_that_is_cut_short_or_empty_leaves_nothing() {
 }
 
 #[test]
-fn a_wrong_fingerprint_leaves_the_destination_as_it_was() {
+fn wrong_fingerprint_leaves_the_destination_as_it_was() {
     let pair = [meta(), rootfs(&[])];
     let trailing = [&pair.concat()[..], b"\0"].concat();
     for empty_destination in [false, true] {
@@ -148,7 +148,7 @@ fn a_wrong_fingerprint_leaves_the_destination_as_it_was() {
 }
 
 #[test]
-fn a_fingerprint_counts_what_follows_the_end_of_both_archives() {
+fn fingerprint_counts_what_follows_the_end_of_both_archives() {
     let (meta, root) = ([&meta()[..], b"after"].concat(), [&rootfs(&[])[..], &[0; 700]].concat());
     let digest = Fingerprint::of(&[&meta[..], &root].concat());
     assert_eq!(files([meta, root]).gives_base_and(MORE).unpacked.fingerprint, digest);
@@ -167,7 +167,7 @@ fn form_and_size_are_known_before_reading() {
 }
 
 #[test]
-fn the_top_of_a_rootfs_gives_the_root_its_attributes() {
+fn top_of_a_rootfs_gives_the_root_its_attributes() {
     let top = Member::new(b'5', "./").mode(0o711).uid(7).mtime(1_600_000_000).bytes();
     let left = files([meta(), archive(&[top, file("a", "x")])]).run().unwrap();
     let line = left.tree().into_iter().find(|line| line.starts_with("rootfs ")).unwrap();

@@ -30,7 +30,7 @@ fn every_codec_is_recognised_by_content_and_gives_the_same_tree() {
 }
 
 #[test]
-fn a_stream_that_is_cut_anywhere_is_malformed() {
+fn stream_that_is_cut_anywhere_is_malformed() {
     for codec in codecs() {
         let whole = compressed(codec, &large());
         for cut in [1, 4, 6, 8, whole.len() / 2] {
@@ -44,7 +44,7 @@ fn a_stream_that_is_cut_anywhere_is_malformed() {
 }
 
 #[test]
-fn a_wrong_checksum_is_malformed() {
+fn wrong_checksum_is_malformed() {
     for codec in codecs().filter(|codec| *codec != Codec::Lzma) {
         let mut bytes = compressed(codec, &large());
         // Where the content's checksum stands: before the index of xz, at the end of the others.
@@ -60,7 +60,7 @@ fn a_wrong_checksum_is_malformed() {
 }
 
 #[test]
-fn a_flipped_byte_never_gives_another_tree() {
+fn flipped_byte_never_gives_another_tree() {
     let owed = unified(large()).run().unwrap().tree();
     for codec in codecs().filter(|codec| *codec != Codec::Lzma) {
         let whole = compressed(codec, &large());
@@ -75,7 +75,7 @@ fn a_flipped_byte_never_gives_another_tree() {
 }
 
 #[test]
-fn a_window_larger_than_allowed_is_over_a_limit_before_it_is_allocated() {
+fn window_larger_than_allowed_is_over_a_limit_before_it_is_allocated() {
     if !Codec::Zstd.is_enabled() {
         return;
     }
@@ -87,7 +87,7 @@ fn a_window_larger_than_allowed_is_over_a_limit_before_it_is_allocated() {
 }
 
 #[test]
-fn a_frame_that_needs_a_dictionary_is_unsupported() {
+fn frame_that_needs_a_dictionary_is_unsupported() {
     if !Codec::Zstd.is_enabled() {
         return;
     }
@@ -170,7 +170,7 @@ fn garbage_after_the_last_member_is_malformed_or_ignored_for_gzip_only() {
 }
 
 #[test]
-fn an_empty_stream_is_malformed() {
+fn empty_stream_is_malformed() {
     for codec in codecs() {
         unified(compressed(codec, b"")).refused(MALFORMED);
         unified(compressed(codec, END)).refused(MALFORMED);

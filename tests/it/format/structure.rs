@@ -10,12 +10,12 @@ use super::{MALFORMED, UNSAFE, UNSUPPORTED};
 const HIDDEN: &str = "pwned\n";
 
 #[test]
-fn a_file_without_a_byte_is_malformed() {
+fn file_without_a_byte_is_malformed() {
     unified([]).refused(MALFORMED);
 }
 
 #[test]
-fn an_archive_of_nothing_but_zeros_is_malformed() {
+fn archive_of_nothing_but_zeros_is_malformed() {
     unified(END).refused(MALFORMED);
     unified(vec![0; 10_240]).refused(MALFORMED);
 }
@@ -27,12 +27,12 @@ fn one_zero_block_or_no_end_marker_at_all_ends_an_archive_too() {
 }
 
 #[test]
-fn a_zero_block_between_members_is_malformed() {
+fn zero_block_between_members_is_malformed() {
     unified([&base()[..], &[0; 512], &file("rootfs/a", "x"), END].concat()).refused(MALFORMED);
 }
 
 #[test]
-fn a_cut_inside_a_files_data_is_malformed() {
+fn cut_inside_a_files_data_is_malformed() {
     let whole = [base(), file("rootfs/big", vec![b'x'; 5000])].concat();
     for cut in [1, 120, 3000, 5119] {
         unified(&whole[..whole.len() - cut]).refused(MALFORMED);
@@ -40,7 +40,7 @@ fn a_cut_inside_a_files_data_is_malformed() {
 }
 
 #[test]
-fn a_cut_inside_a_header_is_malformed() {
+fn cut_inside_a_header_is_malformed() {
     let whole = base();
     for left in [1, 257, 511] {
         unified([&whole[..], &file("rootfs/a", "")[..left]].concat()).refused(MALFORMED);
@@ -48,12 +48,12 @@ fn a_cut_inside_a_header_is_malformed() {
 }
 
 #[test]
-fn a_wrong_checksum_of_a_later_header_is_malformed() {
+fn wrong_checksum_of_a_later_header_is_malformed() {
     unified(image(&[Member::new(b'0', "rootfs/a").wrong_sum().bytes()])).refused(MALFORMED);
 }
 
 #[test]
-fn a_checksum_over_signed_bytes_is_right_too() {
+fn checksum_over_signed_bytes_is_right_too() {
     let old = Member::new(b'0', b"rootfs/\xff\xfe\xfd").data("x").signed_sum().bytes();
     unified(image(&[old])).gives_base_and(&[r#"rootfs/\xff\xfe\xfd -644 0:0 "x""#]);
 }
@@ -67,7 +67,7 @@ fn what_follows_the_end_marker_is_no_member_but_counts_for_the_fingerprint() {
 }
 
 #[test]
-fn a_size_that_is_no_number_or_negative_or_over_63_bits_is_malformed() {
+fn size_that_is_no_number_or_negative_or_over_63_bits_is_malformed() {
     for field in
         [b"12x45670000\0".to_vec(), b"-0000000001\0".to_vec(), vec![0xff; 12], number(12, 1 << 63), number(12, 1 << 80)]
     {
@@ -83,12 +83,12 @@ fn eight_gib_promised_and_ten_bytes_there_is_malformed() {
 }
 
 #[test]
-fn a_mode_that_is_no_number_is_malformed() {
+fn mode_that_is_no_number_is_malformed() {
     unified(image(&[Member::new(b'0', "rootfs/a").raw(100, b"rwxr-xr\0").bytes()])).refused(MALFORMED);
 }
 
 #[test]
-fn an_empty_name_is_malformed() {
+fn empty_name_is_malformed() {
     unified(image(&[file("", "x")])).refused(MALFORMED);
 }
 
@@ -107,7 +107,7 @@ fn headers_of_version_7_are_read() {
 }
 
 #[test]
-fn a_prefix_of_ustar_and_contiguous_files_are_read() {
+fn prefix_of_ustar_and_contiguous_files_are_read() {
     let deep = Member::new(b'0', "name").prefix("rootfs/some/directory").data("x").bytes();
     let contiguous = Member::new(b'7', "rootfs/seven").data("7").bytes();
     unified(image(&[deep, contiguous])).gives_base_and(&[
@@ -153,7 +153,7 @@ fn two_metadata_files_are_malformed_unless_they_are_the_same() {
 }
 
 #[test]
-fn a_file_that_becomes_a_directory_or_the_reverse_is_malformed() {
+fn file_that_becomes_a_directory_or_the_reverse_is_malformed() {
     unified(image(&[file("rootfs/a", "x"), directory("rootfs/a/"), file("rootfs/a/b", "y")])).refused(MALFORMED);
     unified(image(&[file("rootfs/a", "x"), file("rootfs/a/b", "y")])).refused(MALFORMED);
     unified(image(&[directory("rootfs/a/"), file("rootfs/a", "x")])).refused(MALFORMED);
@@ -181,7 +181,7 @@ fn names_may_begin_with_a_dot_and_parents_need_no_members() {
 }
 
 #[test]
-fn an_image_without_metadata_or_without_a_root_is_malformed() {
+fn image_without_metadata_or_without_a_root_is_malformed() {
     unified(archive(&[directory("rootfs/"), file("rootfs/a", "x")])).refused(MALFORMED);
     unified(archive(&[file("rootfs/metadata.yaml", METADATA)])).refused(MALFORMED);
     unified(archive(&[metadata()])).refused(MALFORMED);
@@ -189,7 +189,7 @@ fn an_image_without_metadata_or_without_a_root_is_malformed() {
 }
 
 #[test]
-fn an_image_with_a_tree_and_a_disk_is_malformed() {
+fn image_with_a_tree_and_a_disk_is_malformed() {
     let disk = file("rootfs.img", super::forge::Disk::default().bytes());
     unified(image(std::slice::from_ref(&disk))).refused(MALFORMED);
     unified(archive(&[metadata(), disk.clone(), directory("rootfs/")])).refused(MALFORMED);
@@ -197,7 +197,7 @@ fn an_image_with_a_tree_and_a_disk_is_malformed() {
 }
 
 #[test]
-fn a_rootfs_that_is_no_directory_is_refused() {
+fn rootfs_that_is_no_directory_is_refused() {
     unified(archive(&[metadata(), file("rootfs", "x")])).refused(&[ErrorKind::Malformed, ErrorKind::UnsafePath]);
     unified(archive(&[metadata(), Member::new(b'6', "rootfs").bytes()])).refused(UNSAFE);
 }

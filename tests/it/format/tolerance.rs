@@ -26,7 +26,7 @@ fn notes(left: &Left) -> String {
 }
 
 #[test]
-fn a_root_directory_that_no_member_names_can_be_entered_by_all() {
+fn root_directory_that_no_member_names_can_be_entered_by_all() {
     let unnamed = archive(&[metadata(), file("rootfs/etc/passwd", "x")]);
     let left = unified(unnamed).run().unwrap();
     assert_eq!(mode(&left.place.at("box/dest/rootfs")), 0o755);
@@ -38,7 +38,7 @@ fn a_root_directory_that_no_member_names_can_be_entered_by_all() {
 }
 
 #[test]
-fn a_root_directory_that_no_member_names_belongs_to_the_shifted_root() {
+fn root_directory_that_no_member_names_belongs_to_the_shifted_root() {
     use std::os::unix::fs::MetadataExt;
     if !is_root() {
         return;
@@ -51,7 +51,7 @@ fn a_root_directory_that_no_member_names_belongs_to_the_shifted_root() {
 }
 
 #[test]
-fn an_attribute_that_the_file_system_cannot_hold_is_left_out_by_name() {
+fn attribute_that_the_file_system_cannot_hold_is_left_out_by_name() {
     let place = super::Place::new();
     let probe = place.write("probe", "");
     let value = vec![b'x'; 60_000];
@@ -65,7 +65,7 @@ fn an_attribute_that_the_file_system_cannot_hold_is_left_out_by_name() {
 }
 
 #[test]
-fn a_full_backup_of_gnu_tar_is_an_image() {
+fn full_backup_of_gnu_tar_is_an_image() {
     let listed = Member::new(b'D', "rootfs/var/").mode(0o750).magic(b"ustar  \0").data("Ylog\0\0").bytes();
     unified(image(&[listed, file("rootfs/var/log", "x")]))
         .gives_base_and(&["rootfs/var d750 0:0", r#"rootfs/var/log -644 0:0 "x""#]);
@@ -89,13 +89,13 @@ fn owners_and_times_of_a_global_header_hold_until_the_next() {
 }
 
 #[test]
-fn an_empty_record_takes_a_global_one_back() {
+fn empty_record_takes_a_global_one_back() {
     let members = [global(&[("uid", "1234")]), pax(&[("uid", "")]), file("rootfs/a", "x")];
     unified(image(&members)).gives_base_and(&[r#"rootfs/a -644 0:0 "x""#]);
 }
 
 #[test]
-fn a_global_header_that_readers_take_differently_is_refused_by_name() {
+fn global_header_that_readers_take_differently_is_refused_by_name() {
     let members = [global(&[("uid", "1")]), file("rootfs/a", "x"), global(&[("gid", "2")]), file("rootfs/b", "x")];
     let error = unified(image(&members)).refused(MALFORMED);
     assert!(error.to_string().contains("`uid`"), "{error}");
@@ -116,7 +116,7 @@ fn unknown_pax_record_is_reported_for_its_member() {
 }
 
 #[test]
-fn an_empty_attribute_is_kept_and_empty_names_say_nothing() {
+fn empty_attribute_is_kept_and_empty_names_say_nothing() {
     let members = [
         pax(&[("SCHILY.xattr.user.overlay.origin", ""), ("path", ""), ("uname", ""), ("SCHILY.acl.access", "")]),
         file("rootfs/a", "x"),
@@ -125,7 +125,7 @@ fn an_empty_attribute_is_kept_and_empty_names_say_nothing() {
 }
 
 #[test]
-fn a_header_of_solaris_is_a_pax_header() {
+fn header_of_solaris_is_a_pax_header() {
     let header = Member::new(b'X', "PaxHeaders/x").data(record("path", "rootfs/long")).bytes();
     unified(image(&[header, file("rootfs/a", "x")])).gives_base_and(&[r#"rootfs/long -644 0:0 "x""#]);
     let list = Member::new(b'A', "acl").data("1000000\0").bytes();
@@ -143,13 +143,13 @@ fn numbers_of_old_headers_are_read_as_gnu_tar_reads_them() {
 }
 
 #[test]
-fn a_size_that_readers_take_differently_is_malformed() {
+fn size_that_readers_take_differently_is_malformed() {
     let member = Member::new(b'0', "rootfs/f").data("x").raw(124, b"\x0000000000001");
     unified(image(&[member.bytes()])).refused(MALFORMED);
 }
 
 #[test]
-fn an_empty_file_whose_name_ends_with_a_slash_is_a_directory() {
+fn empty_file_whose_name_ends_with_a_slash_is_a_directory() {
     for kind in [0, b'0', b'7'] {
         unified(image(&[Member::new(kind, "rootfs/d/").mode(0o750).bytes()])).gives_base_and(&["rootfs/d d750 0:0"]);
     }
@@ -164,7 +164,7 @@ fn rubbish_after_one_zero_block_is_ignored() {
 }
 
 #[test]
-fn the_number_of_a_device_may_stand_in_a_record() {
+fn number_of_a_device_may_stand_in_a_record() {
     let device = Member::new(b'3', "rootfs/dev").magic(b"\0\0\0\0\0\0\0\0").bytes();
     let members = [pax(&[("SCHILY.devmajor", "1"), ("SCHILY.devminor", "3")]), device];
     unified(image(&members)).options(|options| options.skip_devices(true)).run().unwrap();
@@ -219,7 +219,7 @@ fn attributes_that_squashfs_lacks_are_reported_by_path() {
 }
 
 #[test]
-fn a_map_of_owners_is_refused_for_a_disk() {
+fn map_of_owners_is_refused_for_a_disk() {
     let place = super::Place::new();
     let paths = [place.write("meta", archive(&[metadata()])), place.write("disk", Disk::default().bytes())];
     let options = UnpackOptions::new().map_ids("0:100000:65536".parse().unwrap());
@@ -229,7 +229,7 @@ fn a_map_of_owners_is_refused_for_a_disk() {
 }
 
 #[test]
-fn a_further_name_of_a_device_that_is_left_out_is_left_out_too() {
+fn further_name_of_a_device_that_is_left_out_is_left_out_too() {
     let members = [Member::new(b'3', "null").device(1, 3).bytes(), hard_link("x", "null"), file("y", "y")];
     let case = files([archive(&[metadata()]), rootfs(&members)]);
     let left = case.options(|options| options.skip_devices(true)).run().unwrap();

@@ -23,7 +23,7 @@ fn place(bytes: &[u8]) -> (Place, impl Fn() -> Image + use<>) {
 }
 
 #[test]
-fn the_root_alone_can_be_unpacked() {
+fn root_alone_can_be_unpacked() {
     let top = Member::new(b'5', "rootfs/").mode(0o750).bytes();
     let left = unified(image(&[top, directory("templates/"), file("templates/t", "x")]))
         .options(|options| options.rootfs_only(true))
@@ -34,7 +34,7 @@ fn the_root_alone_can_be_unpacked() {
 }
 
 #[test]
-fn an_empty_directory_at_the_destination_keeps_its_mode() {
+fn empty_directory_at_the_destination_keeps_its_mode() {
     use std::os::unix::fs::PermissionsExt;
     let (place, image) = place(&image(&[]));
     let dest = place.directory("box/dest");
@@ -63,7 +63,7 @@ fn staged_image_is_private_and_removed_when_dropped() {
 }
 
 #[test]
-fn a_taken_name_gives_the_handle_back() {
+fn taken_name_gives_the_handle_back() {
     let (place, image) = place(&image(&[]));
     place.directory("box/full/x");
     place.write("box/file", "x");
@@ -89,7 +89,7 @@ fn a_taken_name_gives_the_handle_back() {
 }
 
 #[test]
-fn a_cancelled_run_leaves_nothing_wherever_it_was() {
+fn cancelled_run_leaves_nothing_wherever_it_was() {
     let (place, image) = place(&image(&[file("rootfs/big", vec![b'x'; 3 << 20])]));
     let reports = Arc::new(AtomicU64::new(0));
     let count = |reports: &Arc<AtomicU64>, stop_at: u64| {
@@ -160,7 +160,7 @@ fn owners_are_shifted_also_inside_of_attributes() {
 }
 
 #[test]
-fn an_id_map_that_makes_no_sense_is_refused() {
+fn id_map_that_makes_no_sense_is_refused() {
     for text in
         ["", "0", "0:1", "0:1:0", "0:1:2:3", "a:b:c", "0:4294967295:1", "4294967290:0:10", "0:0:5,3:9:5", "-1:0:1"]
     {
@@ -187,7 +187,7 @@ impl Drop for Small {
 }
 
 #[test]
-fn a_full_disk_ends_in_an_error_and_gets_its_space_back() {
+fn full_disk_ends_in_an_error_and_gets_its_space_back() {
     let place = Place::new();
     let Some(small) = is_root().then(|| Small::mount(place.directory("small"))).flatten() else {
         return println!("skipped: a small file system can't be mounted here");

@@ -170,7 +170,7 @@ fn no_verb_loses_anything_of_an_image_without_a_word() {
 }
 
 #[test]
-fn the_matrix_sees_a_loss_that_is_not_told() {
+fn matrix_sees_a_loss_that_is_not_told() {
     let place = Place::new();
     let one = place.write("one.tar", image(&[Member::new(b'0', "rootfs/x").mtime(5).bytes()]));
     let other = place.write("other.tar", image(&[Member::new(b'0', "rootfs/x").mtime(6).bytes()]));

@@ -69,7 +69,7 @@ fn options_about_a_rootfs_are_refused_for_metadata_alone() {
 }
 
 #[test]
-fn a_time_that_a_squashfs_cannot_hold_is_refused() {
+fn time_that_a_squashfs_cannot_hold_is_refused() {
     let place = Place::new();
     for seconds in [-1, 1 << 40] {
         let options =
@@ -79,7 +79,7 @@ fn a_time_that_a_squashfs_cannot_hold_is_refused() {
 }
 
 #[test]
-fn the_rootfs_format_of_a_disk_cannot_be_converted() {
+fn rootfs_format_of_a_disk_cannot_be_converted() {
     let place = Place::new();
     let parts = [
         Input::open(place.write("meta.tar", archive(&[metadata()]))).unwrap(),
@@ -102,7 +102,7 @@ fn source(place: &Place) -> ImageSource {
 }
 
 #[test]
-fn a_file_name_that_is_not_plain_is_refused() {
+fn file_name_that_is_not_plain_is_refused() {
     let place = Place::new();
     let store = Store::open(place.at("store")).unwrap();
     for name in ["../up", "", "a\nb", ".hidden", "-flag"] {
@@ -114,7 +114,7 @@ fn a_file_name_that_is_not_plain_is_refused() {
 }
 
 #[test]
-fn a_file_name_of_the_source_that_is_not_plain_is_recorded() {
+fn file_name_of_the_source_that_is_not_plain_is_recorded() {
     let place = Place::new();
     let store = Store::open(place.at("store")).unwrap();
     let monitor = Monitor::none();
@@ -142,7 +142,7 @@ fn aliases_of_a_cached_image_are_refused() {
 }
 
 #[test]
-fn an_expected_fingerprint_counts_for_an_image_that_is_here() {
+fn expected_fingerprint_counts_for_an_image_that_is_here() {
     let place = Place::new();
     let store = Store::open(place.at("store")).unwrap();
     let here = store.import(source(&place), &ImportOptions::new()).unwrap();

@@ -99,21 +99,21 @@ fn beside(place: &Place, name: &str, change: &dyn Fn(&mut serde_json::Value)) {
 }
 
 #[test]
-fn an_odd_entry_of_a_list_is_told() {
+fn odd_entry_of_a_list_is_told() {
     let place = Place::new();
     beside(&place, "odd-entry", &|product| product["versions"] = 5.into());
     all_tell(listing(&place), Told { path: "odd-entry", words: &["skipped"] });
 }
 
 #[test]
-fn an_image_for_an_unknown_architecture_is_told() {
+fn image_for_an_unknown_architecture_is_told() {
     let place = Place::new();
     beside(&place, "odd-machine", &|product| product["arch"] = "vax".into());
     all_tell(listing(&place), Told { path: "odd-machine", words: &["vax"] });
 }
 
 #[test]
-fn an_end_that_is_no_date_is_told() {
+fn end_that_is_no_date_is_told() {
     let place = Place::new();
     tree(&place, &|product| product["support_eol"] = "never".into());
     all_tell(listing(&place), Told { path: "Debian:12:default", words: &["support_eol"] });
@@ -128,7 +128,7 @@ fn without_end(place: &Place, name: &str) -> std::path::PathBuf {
 const NO_CALENDAR: Told = Told { path: "99999999999999", words: &["expiry date"] };
 
 #[test]
-fn an_expiry_date_out_of_range_is_told_by_import() {
+fn expiry_date_out_of_range_is_told_by_import() {
     let place = Place::new();
     let path = without_end(&place, "image.tar");
     let monitor = Monitor::none();
@@ -140,7 +140,7 @@ fn an_expiry_date_out_of_range_is_told_by_import() {
 }
 
 #[test]
-fn an_expiry_date_out_of_range_is_told_by_copy_and_mirror() {
+fn expiry_date_out_of_range_is_told_by_copy_and_mirror() {
     let place = Place::new();
     let tree = TreeOptions::new().create(place.at("tree")).unwrap();
     let input = Input::open(without_end(&place, "image.tar")).unwrap();
@@ -169,7 +169,7 @@ fn what_refresh_cannot_take_is_told() {
 }
 
 #[test]
-fn a_property_that_a_list_has_no_place_for_is_told() {
+fn property_that_a_list_has_no_place_for_is_told() {
     let place = Place::new();
     let path = place.write("image.tar", image(&[]));
     let tree = TreeOptions::new().create(place.at("tree")).unwrap();

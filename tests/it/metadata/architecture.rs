@@ -44,7 +44,7 @@ fn debian_names_parse_back_except_armhf() {
 }
 
 #[test]
-fn an_unknown_architecture_is_kept_as_text() {
+fn unknown_architecture_is_kept_as_text() {
     let error = "vax".parse::<Architecture>().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(error.to_string(), "`vax` is no architecture that is known here");
@@ -58,7 +58,7 @@ fn an_unknown_architecture_is_kept_as_text() {
 }
 
 #[test]
-fn an_architecture_alias_stays_as_written() {
+fn architecture_alias_stays_as_written() {
     let metadata = parse("architecture: 386\ncreation_date: 1\n").unwrap();
     assert_eq!(metadata.architecture(), "386");
     assert_eq!(metadata.known_architecture(), Some(Architecture::I686));
@@ -66,7 +66,7 @@ fn an_architecture_alias_stays_as_written() {
 }
 
 #[test]
-fn a_missing_or_empty_architecture_is_malformed() {
+fn missing_or_empty_architecture_is_malformed() {
     assert_malformed(parse("creation_date: 1\n"), "line 1, column 1, architecture: missing");
     for nothing in ["", "~", "null", "''", "!!null ''"] {
         assert_malformed(

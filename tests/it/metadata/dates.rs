@@ -50,7 +50,7 @@ fn float_dates_are_cut_to_integers() {
 }
 
 #[test]
-fn a_date_outside_64_bits_is_malformed() {
+fn date_outside_64_bits_is_malformed() {
     for yaml in [
         "2023-11-14",
         "2023-11-14T22:13:20Z",
@@ -88,7 +88,7 @@ fn a_date_outside_64_bits_is_malformed() {
 }
 
 #[test]
-fn a_creation_date_of_zero_counts_as_missing() {
+fn creation_date_of_zero_counts_as_missing() {
     assert_malformed(parse("architecture: x86_64\n"), "line 1, column 1, creation_date: missing or 0");
     for nothing in ["0", "~", "null", "", "0.5", "-0", "0x0", "00"] {
         assert_malformed(
@@ -99,7 +99,7 @@ fn a_creation_date_of_zero_counts_as_missing() {
 }
 
 #[test]
-fn an_expiry_date_of_zero_or_null_means_never() {
+fn expiry_date_of_zero_or_null_means_never() {
     assert_eq!(parse(HEAD).unwrap().expiry_date(), None);
     for never in ["0", "~", "", "null"] {
         assert_eq!(with_head(&format!("expiry_date: {never}\n")).unwrap().expiry_date(), None, "{never}");

@@ -41,7 +41,7 @@ fn many_aliases_of_a_long_text_are_refused() {
 }
 
 #[test]
-fn an_alias_inside_its_own_value_is_refused() {
+fn alias_inside_its_own_value_is_refused() {
     for text in ["x: &a [*a]\n", "x: &a {b: *a}\n", "x: &a {<<: *a}\n", "x: &a {b: {c: [*a]}}\n"] {
         assert_refused(with_head(text));
     }
@@ -50,7 +50,7 @@ fn an_alias_inside_its_own_value_is_refused() {
 }
 
 #[test]
-fn a_chain_of_aliases_counts_toward_the_depth() {
+fn chain_of_aliases_counts_toward_the_depth() {
     let mut text = "x0: &x0 [a]\n".to_owned();
     for level in 1..900 {
         writeln!(text, "x{level}: &x{level} [*x{}]", level - 1).unwrap();
@@ -89,7 +89,7 @@ fn nesting_is_bounded_in_every_notation() {
 }
 
 #[test]
-fn the_depth_limit_is_exact() {
+fn depth_limit_is_exact() {
     // The top is the first level.
     let nested = |levels: usize| with_head(&format!("x: {}{}\n", "[".repeat(levels), "]".repeat(levels)));
     assert!(nested(63).is_ok());
@@ -104,7 +104,7 @@ fn the_depth_limit_is_exact() {
 }
 
 #[test]
-fn the_size_limit_is_exact() {
+fn size_limit_is_exact() {
     let mut text = format!("{HEAD}#").into_bytes();
     text.resize(1 << 20, b'x');
     assert!(parse(&text).is_ok());
@@ -120,14 +120,14 @@ fn the_size_limit_is_exact() {
 }
 
 #[test]
-fn the_number_of_values_is_bounded() {
+fn number_of_values_is_bounded() {
     let error = with_head(&format!("x: [{}]\n", "a,".repeat(100_000))).unwrap_err();
     assert_eq!(error.limit_name(), Some("yaml_nodes"));
     assert!(with_head(&format!("x: [{}]\n", "a,".repeat(99_000))).is_ok());
 }
 
 #[test]
-fn a_mebibyte_of_anything_is_read_in_linear_time() {
+fn mebibyte_of_anything_is_read_in_linear_time() {
     let budget = if cfg!(debug_assertions) { Duration::from_secs(20) } else { Duration::from_secs(1) };
     let size = (1 << 20) - 100;
     let fill = |piece: &str| piece.repeat(size / piece.len());

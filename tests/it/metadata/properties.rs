@@ -141,7 +141,7 @@ fn aliases_and_merge_keys_are_resolved() {
 }
 
 #[test]
-fn a_map_or_list_as_a_property_is_malformed() {
+fn map_or_list_as_a_property_is_malformed() {
     assert_malformed(
         with_head("properties:\n  os: [a]\n"),
         "line 4, column 7, properties.os: a text belongs here, not a list",

@@ -23,7 +23,7 @@ fn json_byte_order_mark_crlf_comments_and_markers_are_accepted() {
 }
 
 #[test]
-fn a_second_document_is_ignored() {
+fn second_document_is_ignored() {
     let first = parse(HEAD).unwrap();
     assert_eq!(parse(format!("{HEAD}---\narchitecture: aarch64\nproperties: {{os: x}}\n")).unwrap(), first);
     assert_eq!(parse(format!("{HEAD}...\n---\n[\n")).unwrap(), first);
@@ -54,7 +54,7 @@ fn duplicate_keys_are_malformed_everywhere() {
 }
 
 #[test]
-fn the_root_must_be_a_map() {
+fn root_must_be_a_map() {
     for text in ["[a, b]", "- a\n- b\n", "text", "5", "~", "---\n...\n", "'a'", "---\n---\narchitecture: x86_64\n"] {
         assert_malformed(parse(text), "line ");
     }
@@ -106,7 +106,7 @@ fn broken_yaml_is_malformed_with_its_location() {
 }
 
 #[test]
-fn a_key_must_be_a_single_value() {
+fn key_must_be_a_single_value() {
     for text in
         ["? [a]\n: b\n", "? {a: b}\n: c\n", "{[a]: b}\n", "properties:\n  ? - a\n  : b\n", "x: &x [a]\n*x : b\n"]
     {

@@ -48,7 +48,7 @@ fn null_templates_are_an_empty_map() {
 }
 
 #[test]
-fn a_rule_needs_a_template_and_a_list_of_events() {
+fn rule_needs_a_template_and_a_list_of_events() {
     let path = "line 3, column 17, templates[\"/a\"]";
     for (rule, error) in [
         ("{when: [create]}", ".template: missing"),
@@ -97,7 +97,7 @@ fn merge_keys_work_in_rules() {
 }
 
 #[test]
-fn a_rule_without_events_never_fires() {
+fn rule_without_events_never_fires() {
     for when in ["", ", when: []", ", when: ~", ", when: [dance]"] {
         let metadata = with_head(&format!("templates: {{/a: {{template: b{when}}}}}\n")).unwrap();
         let rule = metadata.template("/a").unwrap();
@@ -106,7 +106,7 @@ fn a_rule_without_events_never_fires() {
 }
 
 #[test]
-fn a_rule_with_one_known_event_can_fire() {
+fn rule_with_one_known_event_can_fire() {
     let metadata = with_head("templates: {/a: {template: b, when: [dance, start]}}\n").unwrap();
     assert!(!metadata.template("/a").unwrap().never_fires());
 }

@@ -50,7 +50,7 @@ fn only_file(dir: &Path) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_real_lxd_gives_an_image_the_fingerprint_that_we_give_it_and_exports_it_unchanged() {
+fn real_lxd_gives_an_image_the_fingerprint_that_we_give_it_and_exports_it_unchanged() {
     let Some(lxd) = Lxd::start() else { return };
     let image = packed_by_tar(lxd.work());
     let ours = verified(&open(&image));
@@ -66,7 +66,7 @@ fn a_real_lxd_gives_an_image_the_fingerprint_that_we_give_it_and_exports_it_unch
 }
 
 #[test]
-fn an_image_that_a_real_lxd_published_verifies_and_unpacks_to_the_container_s_tree() {
+fn image_that_a_real_lxd_published_verifies_and_unpacks_to_the_container_s_tree() {
     let Some(lxd) = Lxd::start() else { return };
     let image = packed_by_tar(lxd.work());
     lxd.lxc(&["image", "import", image.to_str().unwrap(), "--alias", "box"]);
@@ -86,7 +86,7 @@ fn an_image_that_a_real_lxd_published_verifies_and_unpacks_to_the_container_s_tr
 }
 
 #[test]
-fn a_real_lxd_refuses_and_verifying_finds_an_image_without_metadata() {
+fn real_lxd_refuses_and_verifying_finds_an_image_without_metadata() {
     let Some(lxd) = Lxd::start() else { return };
     small_root(&lxd.work().join("rootfs"));
     let image = lxd.work().join("bare.tar");
@@ -114,7 +114,7 @@ fn runs_in_lxd(lxd: &Lxd, name: &str, options: &PackOptions) {
 }
 
 #[test]
-fn a_real_lxd_imports_every_form_that_we_pack_and_starts_a_container_of_it() {
+fn real_lxd_imports_every_form_that_we_pack_and_starts_a_container_of_it() {
     let Some(lxd) = Lxd::start() else { return };
     let metadata = |text: &str| {
         let mut metadata = Metadata::new("amd64", 1_700_000_000).unwrap();
@@ -136,7 +136,7 @@ fn a_real_lxd_imports_every_form_that_we_pack_and_starts_a_container_of_it() {
 }
 
 #[test]
-fn a_disk_that_we_write_comes_back_unchanged_from_a_real_lxd() {
+fn disk_that_we_write_comes_back_unchanged_from_a_real_lxd() {
     let Some(lxd) = Lxd::start() else { return };
     let work = lxd.work();
     let mut disk = vec![0; 24 << 20];
@@ -175,7 +175,7 @@ fn a_disk_that_we_write_comes_back_unchanged_from_a_real_lxd() {
 }
 
 #[test]
-fn an_image_of_a_real_lxd_is_the_same_image_in_any_form_that_we_convert_it_to() {
+fn image_of_a_real_lxd_is_the_same_image_in_any_form_that_we_convert_it_to() {
     let Some(lxd) = Lxd::start() else { return };
     let image = packed_by_tar(lxd.work());
     let first = open(&image);

@@ -110,7 +110,7 @@ fn images_of_a_real_lxd_are_listed_and_copied_by_alias_fingerprint_and_prefix_by
 }
 
 #[test]
-fn a_private_image_of_a_real_lxd_is_given_to_those_it_trusts_and_to_those_with_a_secret() {
+fn private_image_of_a_real_lxd_is_given_to_those_it_trusts_and_to_those_with_a_secret() {
     let Some(lxd) = Lxd::start() else { return };
     let (one, two) = packed(&lxd);
     lxd.lxc(&["image", "import", "one.tar.xz", "--alias", "one"]);
@@ -173,7 +173,7 @@ fn what_is_sent_to_a_real_lxd_is_there_byte_for_byte_and_starts() {
 }
 
 #[test]
-fn a_real_lxd_that_nobody_vouches_for_is_added_only_by_those_who_accept_its_certificate() {
+fn real_lxd_that_nobody_vouches_for_is_added_only_by_those_who_accept_its_certificate() {
     let Some(lxd) = Lxd::start() else { return };
     let (ours, url) = (Ours(lxd.work()), address(&lxd));
     let told = ours.fails(&["remote", "add", "there", &url], 1, "Remote");

@@ -138,7 +138,7 @@ fn journey_26_lxc_lists_filters_looks_at_copies_and_exports_public_images_and_se
 }
 
 #[test]
-fn a_container_starts_on_a_real_lxd_from_an_image_that_we_serve() {
+fn container_starts_on_a_real_lxd_from_an_image_that_we_serve() {
     let Some(lxd) = Lxd::start() else { return };
     let ours = Ours(lxd.work());
     images(&ours);
@@ -153,7 +153,7 @@ fn a_container_starts_on_a_real_lxd_from_an_image_that_we_serve() {
 }
 
 #[test]
-fn a_real_lxd_updates_by_itself_from_us() {
+fn real_lxd_updates_by_itself_from_us() {
     let Some(lxd) = Lxd::start() else { return };
     let ours = Ours(lxd.work());
     let images = images(&ours);

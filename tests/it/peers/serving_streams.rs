@@ -132,7 +132,7 @@ fn clients_of_both_peers_list_resolve_and_fetch_by_simplestreams() {
 }
 
 #[test]
-fn the_tools_of_simplestreams_query_and_mirror_our_server() {
+fn tools_of_simplestreams_query_and_mirror_our_server() {
     let (query, mirror) = (program("SSTREAM_QUERY", "sstream-query"), program("SSTREAM_MIRROR", "sstream-mirror"));
     let (Some(query), Some(mirror)) = (query, mirror) else { return };
     let streams = Streams::start();

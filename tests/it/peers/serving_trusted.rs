@@ -226,7 +226,7 @@ fn our_own_client_lives_the_whole_life_of_images_on_our_server() {
 }
 
 #[test]
-fn a_server_with_an_upstream_serves_what_that_has_also_when_it_is_gone() {
+fn server_with_an_upstream_serves_what_that_has_also_when_it_is_gone() {
     let (above, below, client) = (TempDir::new(), TempDir::new(), TempDir::new());
     let [one, hidden, two] = packed(above.path());
     let upstream = Ours(above.path());

@@ -127,7 +127,7 @@ fn repeated_import_to_a_server_succeeds_and_removes_a_replaced_image() {
 }
 
 #[test]
-fn a_url_of_a_server_that_is_pinned_is_imported() {
+fn url_of_a_server_that_is_pinned_is_imported() {
     let server = Server::start();
     server.ok(&["import", "one.tar", "s:", "--alias", "web", "--public"]);
     let remotes = server.ok(&["remote", "list", "-f", "{% if name == 's' %}{{ url }}{% endif %}"]);

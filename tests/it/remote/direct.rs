@@ -193,7 +193,7 @@ fn copy_of_a_stored_image_downloads_nothing() {
 }
 
 #[test]
-fn a_url_has_no_list_and_a_file_is_no_server() {
+fn url_has_no_list_and_a_file_is_no_server() {
     let client = ClientOptions::new();
     let remote = Direct::new(client.clone(), "https://images.example/x".parse().unwrap()).unwrap();
     failed(remote.list(&Monitor::none()), ErrorKind::Unsupported);

@@ -55,7 +55,7 @@ fn serve(asked: &Asked, line: &mut dyn Line, file: &[u8], etag: &str, most: usiz
 }
 
 #[test]
-fn a_download_cut_at_every_tenth_is_resumed_and_verified() {
+fn download_cut_at_every_tenth_is_resumed_and_verified() {
     let file = noise(1 << 20);
     let served = file.clone();
     let tenth = file.len() / 10;
@@ -262,7 +262,7 @@ fn copy_restarts_when_the_file_was_replaced() {
 }
 
 #[test]
-fn a_download_lands_in_the_store_or_leaves_nothing_there() {
+fn download_lands_in_the_store_or_leaves_nothing_there() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();

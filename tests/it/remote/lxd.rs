@@ -89,7 +89,7 @@ fn bytes(store: &Store, fingerprint: &Fingerprint) -> (Vec<u8>, Option<Vec<u8>>)
 }
 
 #[test]
-fn an_image_in_one_file_is_copied_by_alias_fingerprint_and_prefix() {
+fn image_in_one_file_is_copied_by_alias_fingerprint_and_prefix() {
     let image = unified("one");
     let fingerprint = Fingerprint::of(&image);
     let served = image.clone();
@@ -113,7 +113,7 @@ fn an_image_in_one_file_is_copied_by_alias_fingerprint_and_prefix() {
 }
 
 #[test]
-fn an_image_in_two_files_is_copied_byte_for_byte() {
+fn image_in_two_files_is_copied_byte_for_byte() {
     let (meta, rootfs) = split("two");
     let fingerprint = Fingerprint::of(&[meta.clone(), rootfs.clone()].concat());
     let (kind, body) = form(&meta, &rootfs, ["metadata", "rootfs"]);
@@ -228,7 +228,7 @@ fn download_over_the_limits_is_refused() {
 }
 
 #[test]
-fn an_image_for_another_machine_is_not_found_and_the_error_says_which_there_is() {
+fn image_for_another_machine_is_not_found_and_the_error_says_which_there_is() {
     let server = serving(Fingerprint::of(b"x"), |_, line| error(line, 500, "not asked for"));
     let remote = remote(&server);
     let wanted = Wanted::new("box/one").architectures(["riscv64".parse().unwrap()]);
@@ -281,7 +281,7 @@ fn answers_about_another_image_or_with_paths_for_fingerprints_are_refused_160() 
 }
 
 #[test]
-fn a_certificate_that_changed_since_it_was_pinned_is_an_error_of_the_remote_168() {
+fn certificate_that_changed_since_it_was_pinned_is_an_error_of_the_remote_168() {
     let server = serving(Fingerprint::of(b"x"), |_, line| error(line, 500, "not asked for"));
     let options = ClientOptions::new().trust(Trust::Pinned(Fingerprint::of(b"another")));
     let remote = Lxd::new(options, &server.url("")).unwrap();
@@ -379,7 +379,7 @@ fn push_uploads_the_image_with_properties_and_waits() {
 }
 
 #[test]
-fn an_upload_that_a_server_fails_or_misreports_is_an_error_of_its_own_kind() {
+fn upload_that_a_server_fails_or_misreports_is_an_error_of_its_own_kind() {
     let scratch = Scratch::new();
     let store = store(&scratch);
     let image = store.import(stream(unified("one")), &ImportOptions::new()).unwrap();

@@ -396,7 +396,7 @@ fn cancelled_list_ends_though_the_server_is_silent() {
 }
 
 #[test]
-fn a_document_of_another_kind_is_no_empty_list() {
+fn document_of_another_kind_is_no_empty_list() {
     for (path, text) in [
         ("streams/v1/index.json", "{}"),
         ("streams/v1/index.json", r#"{"error": "busy"}"#),
@@ -414,7 +414,7 @@ fn a_document_of_another_kind_is_no_empty_list() {
 }
 
 #[test]
-fn an_index_that_names_no_products_is_told() {
+fn index_that_names_no_products_is_told() {
     let files = Files::default();
     let server = serve(&files);
     let entry = json!({"datatype": "image-downloads", "path": "streams/v1/images.json"});

@@ -64,7 +64,7 @@ fn collect(tree: &Path, below: &str, files: &Files) {
 }
 
 #[test]
-fn a_tree_of_the_real_incus_simplestreams_is_listed_copied_and_followed() {
+fn tree_of_the_real_incus_simplestreams_is_listed_copied_and_followed() {
     let Some(program) = incus_simplestreams() else { return };
     let scratch = Scratch::new();
     let tree = scratch.join("tree");

@@ -20,7 +20,7 @@ fn names(settings: &Settings) -> Vec<String> {
 }
 
 #[test]
-fn the_well_known_servers_are_there_from_the_start_and_can_be_changed_like_others() {
+fn well_known_servers_are_there_from_the_start_and_can_be_changed_like_others() {
     let scratch = Scratch::new();
     let settings = Settings::open(scratch.join("settings"));
     assert_eq!(names(&settings), ["images", "ubuntu", "ubuntu-daily", "ubuntu-minimal"]);
@@ -58,7 +58,7 @@ fn remote_names_taken_unknown_and_invalid_are_different_errors() {
 }
 
 #[test]
-fn a_file_that_is_damaged_is_an_error_and_is_never_written_over() {
+fn file_that_is_damaged_is_an_error_and_is_never_written_over() {
     let scratch = Scratch::new();
     let settings = Settings::open(scratch.path());
     let file = scratch.join("remotes.yaml");
@@ -95,7 +95,7 @@ fn changes_of_many_at_once_are_all_kept() {
 }
 
 #[test]
-fn the_client_s_certificate_is_made_once_and_only_its_owner_reads_the_key() {
+fn client_s_certificate_is_made_once_and_only_its_owner_reads_the_key() {
     let scratch = Scratch::new();
     let settings = Settings::open(scratch.join("deep/settings"));
     let made: Vec<_> = std::thread::scope(|scope| {
@@ -113,7 +113,7 @@ fn the_client_s_certificate_is_made_once_and_only_its_owner_reads_the_key() {
 }
 
 #[test]
-fn a_server_s_own_certificate_is_unknown_until_it_is_pinned_and_then_no_other_will_do() {
+fn server_s_own_certificate_is_unknown_until_it_is_pinned_and_then_no_other_will_do() {
     let server = Server::tls(|_, line| answer(line, 404, &[], b""));
     let options = ClientOptions::new();
     let known = remote(&server.text(""));
@@ -131,7 +131,7 @@ fn a_server_s_own_certificate_is_unknown_until_it_is_pinned_and_then_no_other_wi
 }
 
 #[test]
-fn an_image_is_followed_as_its_server_is_known_here_with_the_certificate_of_the_client() {
+fn image_is_followed_as_its_server_is_known_here_with_the_certificate_of_the_client() {
     let scratch = Scratch::new();
     let settings = Settings::open(scratch.path());
     let server = Server::tls(|_, line| {

@@ -77,7 +77,7 @@ fn amd64() -> CopyOptions {
 }
 
 #[test]
-fn the_newest_image_of_an_alias_is_copied_with_all_that_is_told_of_it_and_followed() {
+fn newest_image_of_an_alias_is_copied_with_all_that_is_told_of_it_and_followed() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let files = Files::default();
@@ -320,7 +320,7 @@ fn list_is_cached_for_an_hour_and_then_revalidated() {
 }
 
 #[test]
-fn a_tree_on_this_machines_disk_is_a_remote_too() {
+fn tree_on_this_machines_disk_is_a_remote_too() {
     let scratch = Scratch::new();
     let files = Files::default();
     let (items, fingerprint) = split_items(&files, "x");

@@ -19,7 +19,7 @@ fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
 }
 
 #[test]
-fn an_answer_comes_with_its_status_headers_and_body() {
+fn answer_comes_with_its_status_headers_and_body() {
     for server in [
         Server::plain(|asked, line| answer(line, 200, &[("x-path", &asked.path)], b"hello")),
         Server::tls(|asked, line| answer(line, 200, &[("x-path", &asked.path)], b"hello")),
@@ -34,7 +34,7 @@ fn an_answer_comes_with_its_status_headers_and_body() {
 }
 
 #[test]
-fn a_body_is_sent_whole_whether_its_length_is_known_or_not() {
+fn body_is_sent_whole_whether_its_length_is_known_or_not() {
     let server = Server::tls(|asked, line| answer(line, 202, &[], &asked.body));
     let client = client(&server);
     let url = server.url("/1.0/images");
@@ -52,7 +52,7 @@ fn a_body_is_sent_whole_whether_its_length_is_known_or_not() {
 
 /// hostile.md 168.
 #[test]
-fn a_certificate_that_changed_since_it_was_pinned_ends_the_connection() {
+fn certificate_that_changed_since_it_was_pinned_ends_the_connection() {
     let server = Server::tls(|_, line| answer(line, 200, &[], b"secret"));
     let pinned = Fingerprint::of(b"another");
     let client = Client::new(server.options().trust(Trust::Pinned(pinned))).unwrap();
@@ -64,7 +64,7 @@ fn a_certificate_that_changed_since_it_was_pinned_ends_the_connection() {
 }
 
 #[test]
-fn a_self_signed_certificate_is_refused_unless_it_is_pinned_or_an_authority() {
+fn self_signed_certificate_is_refused_unless_it_is_pinned_or_an_authority() {
     let server = Server::tls(|_, line| answer(line, 200, &[], b"x"));
     let client = Client::new(ClientOptions::new()).unwrap();
     let error = failed(client.send(Request::get(&server.url("/"))), ErrorKind::Remote);
@@ -74,7 +74,7 @@ fn a_self_signed_certificate_is_refused_unless_it_is_pinned_or_an_authority() {
 }
 
 #[test]
-fn a_certificate_that_says_it_is_an_authority_serves_those_who_named_it_under_its_own_name() {
+fn certificate_that_says_it_is_an_authority_serves_those_who_named_it_under_its_own_name() {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut about = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     about.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -235,7 +235,7 @@ fn chunks_that_lie_about_their_size_are_an_error() {
 }
 
 #[test]
-fn an_answer_with_two_lengths_is_an_error() {
+fn answer_with_two_lengths_is_an_error() {
     for headers in [
         [("content-length", "3"), ("content-length", "5")],
         [("content-length", "3"), ("transfer-encoding", "chunked")],
@@ -357,7 +357,7 @@ fn response_over_the_total_time_limit_fails() {
 }
 
 #[test]
-fn a_cancelled_request_ends_though_the_server_is_silent() {
+fn cancelled_request_ends_though_the_server_is_silent() {
     let server = Server::tls(|_, line| hold(line));
     let cancel = Cancel::new();
     let monitor = Monitor::none().with_cancel(cancel.clone());

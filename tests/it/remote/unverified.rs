@@ -141,7 +141,7 @@ fn resolve_is_refused() {
 }
 
 #[test]
-fn a_remote_that_names_fingerprints_refuses_unverified_downloads() {
+fn remote_that_names_fingerprints_refuses_unverified_downloads() {
     let server =
         lxd_image::remote::Lxd::new(lxd_image::remote::ClientOptions::new(), &"https://127.0.0.1:1".parse().unwrap())
             .unwrap();

@@ -48,7 +48,7 @@ fn only_addresses_of_servers_and_files_are_urls() {
 }
 
 #[test]
-fn a_reference_is_read_from_where_it_stands_and_names_no_file() {
+fn reference_is_read_from_where_it_stands_and_names_no_file() {
     let base: Url = "https://images.example/a/b?c".parse().unwrap();
     for (reference, meant) in [
         ("x", "https://images.example/a/x"),
@@ -77,7 +77,7 @@ fn secrets_are_redacted_in_urls() {
 }
 
 #[test]
-fn an_address_that_is_refused_is_shown_without_its_secrets() {
+fn address_that_is_refused_is_shown_without_its_secrets() {
     for text in [
         "https://user:hidden@images.example/",
         "ftp://user:hidden@images.example/",

@@ -103,7 +103,7 @@ fn direct_import_selects_the_architecture_of_the_client() {
 }
 
 #[test]
-fn an_alias_of_each_architecture_is_found_without_the_one_of_all() {
+fn alias_of_each_architecture_is_found_without_the_one_of_all() {
     let served = Served::new();
     let arm = of(&served, "arm", "aarch64", "os: Debian", &["box/aarch64"]);
     let response = served.handler.handle(running(importer("/box"), "x86_64, aarch64"));

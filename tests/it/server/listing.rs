@@ -51,7 +51,7 @@ fn sorted(rows: &[(StoredImage, Vec<String>)]) -> Vec<String> {
 }
 
 #[test]
-fn a_list_of_three_thousand_images_is_whole_and_in_order() {
+fn list_of_three_thousand_images_is_whole_and_in_order() {
     let served = Served::new();
     let rows = long(3_000);
     add(&served.root(), &rows);
@@ -65,7 +65,7 @@ fn a_list_of_three_thousand_images_is_whole_and_in_order() {
 }
 
 #[test]
-fn a_list_of_addresses_is_whole_and_in_order() {
+fn list_of_addresses_is_whole_and_in_order() {
     let served = Served::new();
     let rows = long(3_000);
     add(&served.root(), &rows);
@@ -77,7 +77,7 @@ fn a_list_of_addresses_is_whole_and_in_order() {
 }
 
 #[test]
-fn a_list_of_aliases_is_whole_and_in_order() {
+fn list_of_aliases_is_whole_and_in_order() {
     let served = Served::new();
     add(&served.root(), &long(2_500));
     for answer in [served.get("/1.0/images/aliases?recursion=1"), served.ask("GET", "/1.0/images/aliases?recursion=1")]
@@ -90,7 +90,7 @@ fn a_list_of_aliases_is_whole_and_in_order() {
 }
 
 #[test]
-fn a_filtered_list_has_what_any_page_has() {
+fn filtered_list_has_what_any_page_has() {
     let served = Served::new();
     let mut rows = long(3_000);
     let wanted = rows.get_mut(1_500).unwrap();
@@ -103,7 +103,7 @@ fn a_filtered_list_has_what_any_page_has() {
 }
 
 #[test]
-fn a_list_that_is_longer_than_a_page_tells_no_length() {
+fn list_that_is_longer_than_a_page_tells_no_length() {
     let served = Served::new();
     add(&served.root(), &long(1_001));
     let Body::Pieces(pieces) = served.ask("GET", "/1.0/images?recursion=1").body else { panic!("no pieces") };
@@ -113,7 +113,7 @@ fn a_list_that_is_longer_than_a_page_tells_no_length() {
 }
 
 #[test]
-fn a_list_of_one_page_tells_its_length() {
+fn list_of_one_page_tells_its_length() {
     let served = Served::new();
     add(&served.root(), &long(1_000));
     let Body::Pieces(pieces) = served.ask("GET", "/1.0/images?recursion=1").body else { panic!("no pieces") };
@@ -137,7 +137,7 @@ fn pages_are_read_as_the_client_takes_them() {
 }
 
 #[test]
-fn a_catalog_that_breaks_in_the_middle_cuts_a_list_short() {
+fn catalog_that_breaks_in_the_middle_cuts_a_list_short() {
     let served = Served::new();
     add(&served.root(), &long(3_000));
     let Body::Pieces(mut pieces) = served.ask("GET", "/1.0/images?recursion=1").body else { panic!("no pieces") };
@@ -149,7 +149,7 @@ fn a_catalog_that_breaks_in_the_middle_cuts_a_list_short() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_hides_no_other_page() {
+fn row_that_cannot_be_read_hides_no_other_page() {
     let served = Served::new();
     let rows = long(2_100);
     add(&served.root(), &rows);
@@ -177,7 +177,7 @@ fn shared(served: &Served, container_is_public: bool) -> (StoredImage, StoredIma
 const SHARED: &str = "/1.0/images/aliases/debian%2F12";
 
 #[test]
-fn a_name_that_two_types_share_is_the_containers() {
+fn name_that_two_types_share_is_the_containers() {
     let served = Served::new();
     let (container, _) = shared(&served, true);
     for answer in [served.get(SHARED), served.ask("GET", SHARED)] {
@@ -190,7 +190,7 @@ fn a_name_that_two_types_share_is_the_containers() {
 }
 
 #[test]
-fn a_name_that_two_types_share_is_listed_once() {
+fn name_that_two_types_share_is_listed_once() {
     let served = Served::new();
     shared(&served, true);
     for answer in [served.get("/1.0/images/aliases"), served.ask("GET", "/1.0/images/aliases")] {
@@ -199,7 +199,7 @@ fn a_name_that_two_types_share_is_listed_once() {
 }
 
 #[test]
-fn a_name_of_a_private_container_is_the_public_machines_to_strangers() {
+fn name_of_a_private_container_is_the_public_machines_to_strangers() {
     let served = Served::new();
     let (_, machine) = shared(&served, false);
     let alias = object(served.get(SHARED));
@@ -220,7 +220,7 @@ fn deleting_a_name_that_two_types_share_leaves_the_machines() {
 }
 
 #[test]
-fn a_list_of_simplestreams_keeps_a_name_for_both_types() {
+fn list_of_simplestreams_keeps_a_name_for_both_types() {
     let served = Served::new();
     let (container, machine) = shared(&served, true);
     let text = served.get("/streams/v1/images.json").body.read_to_end().unwrap();

@@ -40,7 +40,7 @@ fn not_found_error_suggests_similar_names() {
 }
 
 #[test]
-fn a_private_name_is_never_suggested() {
+fn private_name_is_never_suggested() {
     let served = Served::new();
     served.import("one", &["secret"], false);
     for name in ["secret", "secrte", "Secret"] {
@@ -84,7 +84,7 @@ fn existing_alias_of_dots_is_readable_and_deletable_by_its_listed_path() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_hides_no_other() {
+fn row_that_cannot_be_read_hides_no_other() {
     let served = Served::new();
     let (good, bad) = (served.import("good", &["good"], true), served.import("bad", &["bad"], true));
     let rows = rusqlite::Connection::open(served.root().join("catalog.sqlite")).unwrap();

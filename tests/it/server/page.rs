@@ -288,7 +288,7 @@ fn page_shows_the_configured_name_and_the_host_of_the_request() {
 }
 
 #[test]
-fn a_head_has_the_headers_of_the_page_and_other_methods_are_refused() {
+fn head_has_the_headers_of_the_page_and_other_methods_are_refused() {
     let served = Served::new();
     let image = served.import("one", &["one"], true);
     for path in ["/", &format!("/images/{}", image.fingerprint), "/images/abcd", "/static/style.css", "/one", "/none"] {

@@ -53,7 +53,7 @@ fn private_image_is_indistinguishable_from_a_missing_one() {
 }
 
 #[test]
-fn an_image_is_found_by_four_digits_and_never_by_less_or_by_a_pattern() {
+fn image_is_found_by_four_digits_and_never_by_less_or_by_a_pattern() {
     let served = Served::new();
     let image = served.import("one", &[], true);
     let digits = image.fingerprint.to_string();

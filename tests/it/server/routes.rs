@@ -115,7 +115,7 @@ fn every_route_is_walked() {
 }
 
 #[test]
-fn a_wrong_method_is_told_to_clients_that_may_use_another() {
+fn wrong_method_is_told_to_clients_that_may_use_another() {
     let served = Served::new();
     for (method, path, anonymous, trusted_status, allow) in [
         ("BREW", "/1.0/images", 405, 405, "GET, HEAD, POST"),

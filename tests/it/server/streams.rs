@@ -37,7 +37,7 @@ fn made(served: &Served, architecture: &str, day: i64, tag: &str, aliases: &[&st
 }
 
 #[test]
-fn the_index_leads_to_the_list_and_the_list_to_files_that_are_what_it_says() {
+fn index_leads_to_the_list_and_the_list_to_files_that_are_what_it_says() {
     let served = Served::new();
     let unified = served.import("one", &["one"], true);
     let split =
@@ -149,7 +149,7 @@ fn simplestreams_list_is_sent_again_only_when_it_changed() {
 }
 
 #[test]
-fn an_alias_means_in_the_list_what_it_means_in_the_store() {
+fn alias_means_in_the_list_what_it_means_in_the_store() {
     let served = Served::new();
     let old = made(&served, "amd64", 0, "old", &["stable", "a,b"]);
     let new = made(&served, "amd64", 10, "new", &["testing"]);
@@ -184,7 +184,7 @@ fn image_without_aliases_is_listed_by_os_release_and_variant() {
 }
 
 #[test]
-fn a_damaged_image_is_not_listed_and_the_others_are() {
+fn damaged_image_is_not_listed_and_the_others_are() {
     let served = Served::new();
     let good = served.store.import(split_stream("good"), &ImportOptions::new().public(true)).unwrap();
     let bad = served.store.import(split_stream("bad"), &ImportOptions::new().public(true)).unwrap();
@@ -273,7 +273,7 @@ fn images_of_one_day_and_one_product_are_all_listed() {
 }
 
 #[test]
-fn an_empty_store_has_a_list_without_products() {
+fn empty_store_has_a_list_without_products() {
     let served = Served::with(ServerOptions::new());
     assert!(list(&served).products.is_empty());
     let index = Index::from_json(&text(served.get("/streams/v1/index.json")), &Limits::default()).unwrap();

@@ -113,7 +113,7 @@ fn every_verb_refuses_lists_of_a_key_that_is_not_pinned() {
 }
 
 #[test]
-fn an_older_list_is_refused_until_it_is_accepted_on_purpose() {
+fn older_list_is_refused_until_it_is_accepted_on_purpose() {
     let scratch = signed();
     let lists = scratch.join("tree/streams/v1");
     let old: Vec<_> = ["index.sjson", "images.sjson"].map(|name| (name, fs::read(lists.join(name)).unwrap())).into();
@@ -209,7 +209,7 @@ fn add_refuses_keys_that_can_not_work() {
 }
 
 #[test]
-fn a_policy_can_demand_the_key_of_a_list() {
+fn policy_can_demand_the_key_of_a_list() {
     let scratch = signed();
     let policy = |key: &str| {
         let text =

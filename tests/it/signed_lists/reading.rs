@@ -160,7 +160,7 @@ fn no_list_is_read_that_the_owner_did_not_sign_as_it_is() {
 }
 
 #[test]
-fn a_signed_list_does_not_vouch_for_other_bytes_of_an_image() {
+fn signed_list_does_not_vouch_for_other_bytes_of_an_image() {
     let files = Files::default();
     lists(&files, "one", OLD);
     sign(&files, &owner(), now());
@@ -176,7 +176,7 @@ fn a_signed_list_does_not_vouch_for_other_bytes_of_an_image() {
 }
 
 #[test]
-fn an_older_list_is_refused_and_can_be_accepted_on_purpose() {
+fn older_list_is_refused_and_can_be_accepted_on_purpose() {
     let files = Files::default();
     let scratch = Scratch::new();
     let server = serve(&files);
@@ -216,7 +216,7 @@ fn lists_without_a_time_are_ordered_by_their_signatures() {
 }
 
 #[test]
-fn an_old_product_list_under_a_new_index_is_refused() {
+fn old_product_list_under_a_new_index_is_refused() {
     let files = Files::default();
     let server = serve(&files);
     let remote = remote(&server);

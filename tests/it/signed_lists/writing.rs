@@ -98,7 +98,7 @@ fn signed_index_names_signed_lists_and_the_plain_one_names_plain_lists() {
 
 /// A reader lists without a pause while images come and go.
 #[test]
-fn a_reader_finds_a_signed_state_at_every_moment() {
+fn reader_finds_a_signed_state_at_every_moment() {
     let scratch = Scratch::new();
     let (signer, minisign_keys) = minisign();
     for (name, signer, keys) in [("openpgp", openpgp(), keys(OWNER)), ("minisign", signer, minisign_keys)] {
@@ -134,7 +134,7 @@ fn a_reader_finds_a_signed_state_at_every_moment() {
 }
 
 #[test]
-fn a_signed_tree_is_not_changed_without_its_kind_of_key() {
+fn signed_tree_is_not_changed_without_its_kind_of_key() {
     let scratch = Scratch::new();
     let at = scratch.join("tree");
     let one = add(&signed_by(&at, openpgp()), "one");
@@ -160,7 +160,7 @@ fn a_signed_tree_is_not_changed_without_its_kind_of_key() {
 }
 
 #[test]
-fn a_tree_is_signed_anew_after_a_change_by_others_and_with_a_new_key() {
+fn tree_is_signed_anew_after_a_change_by_others_and_with_a_new_key() {
     let scratch = Scratch::new();
     let at = scratch.join("tree");
     let one = add(&signed_by(&at, openpgp()), "one");
@@ -300,7 +300,7 @@ fn command_line_signs_verifies_and_tells() {
 }
 
 #[test]
-fn a_server_signs_the_lists_that_it_makes() {
+fn server_signs_the_lists_that_it_makes() {
     use http::{Method, StatusCode};
     use lxd_image::server::{Handler, Request, ServerOptions};
     use lxd_image::store::{ImportOptions, Store};

@@ -36,7 +36,7 @@ fn fails(scratch: &Scratch, words: &[&str], status: i32, kind: &str) -> String {
 
 /// journeys.md 28, 29.
 #[test]
-fn a_tree_is_made_read_mirrored_and_pruned() {
+fn tree_is_made_read_mirrored_and_pruned() {
     let scratch = Scratch::new();
     let (meta, rootfs) = split("two");
     fs::write(scratch.join("one.tar"), unified("one")).unwrap();

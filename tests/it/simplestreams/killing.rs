@@ -23,7 +23,7 @@ impl Random {
 }
 
 #[test]
-fn a_mirror_that_is_killed_leaves_a_whole_tree_and_the_next_run_goes_on() {
+fn mirror_that_is_killed_leaves_a_whole_tree_and_the_next_run_goes_on() {
     let rounds: u64 = std::env::var("LXD_IMAGE_KILL_ROUNDS").map_or(24, |text| text.parse().unwrap());
     let scratch = Scratch::new();
     let mut origins: Vec<(String, Vec<Fingerprint>)> = Vec::new();

@@ -63,7 +63,7 @@ impl Served {
 }
 
 #[test]
-fn a_real_lxd_that_has_one_version_copies_the_next_one_by_our_delta() {
+fn real_lxd_that_has_one_version_copies_the_next_one_by_our_delta() {
     let mut added = Vec::new();
     let Some(served) = Served::start(|scratch, tree| added.extend([1, 2].map(|number| add(scratch, tree, number, 1))))
     else {
@@ -78,7 +78,7 @@ fn a_real_lxd_that_has_one_version_copies_the_next_one_by_our_delta() {
 }
 
 #[test]
-fn a_real_lxd_refreshes_an_image_by_our_delta() {
+fn real_lxd_refreshes_an_image_by_our_delta() {
     let mut first = None;
     let Some(served) = Served::start(|scratch, tree| first = Some(add(scratch, tree, 1, 1))) else { return };
     served.lxd.lxc(&["image", "copy", "ours:Box/1/default/amd64", "local:", "--alias", "follows", "--auto-update"]);
@@ -111,7 +111,7 @@ fn add_machine(scratch: &Scratch, tree: &Tree, number: u8) -> Added {
 /// A client that takes the container for the base of the machine's delta fails, and does not try the whole file
 /// (canonical/lxd#13264).
 #[test]
-fn a_real_lxd_that_has_the_container_of_a_version_copies_the_next_virtual_machine() {
+fn real_lxd_that_has_the_container_of_a_version_copies_the_next_virtual_machine() {
     let mut machine = None;
     let mut first = None;
     let served = Served::start(|scratch, tree| {

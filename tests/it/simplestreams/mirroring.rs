@@ -46,7 +46,7 @@ fn fetched(server: &Server) -> usize {
 }
 
 #[test]
-fn a_mirror_has_what_the_server_has_and_fetches_only_what_is_new() {
+fn mirror_has_what_the_server_has_and_fetches_only_what_is_new() {
     let scratch = Scratch::new();
     let (origin, _) = tree(&scratch.join("origin"));
     let (one, two) = (add(&origin, "one"), add_split(&origin, "two"));
@@ -105,7 +105,7 @@ fn files_that_a_dead_run_brought_are_not_fetched_again() {
 }
 
 #[test]
-fn an_image_that_can_not_be_had_does_not_stop_the_others_and_is_tried_again() {
+fn image_that_can_not_be_had_does_not_stop_the_others_and_is_tried_again() {
     let scratch = Scratch::new();
     let (origin, _) = tree(&scratch.join("origin"));
     let (bad, good) = (add_split(&origin, "bad"), add(&origin, "good"));
@@ -149,7 +149,7 @@ fn filters_choose_what_comes_and_what_may_go_and_an_empty_server_removes_nothing
 }
 
 #[test]
-fn a_store_gets_the_images_and_the_aliases_that_are_meant_here() {
+fn store_gets_the_images_and_the_aliases_that_are_meant_here() {
     let scratch = Scratch::new();
     let (origin, _) = tree(&scratch.join("origin"));
     let version = |arch: &str, created: u64| {
@@ -190,7 +190,7 @@ fn a_store_gets_the_images_and_the_aliases_that_are_meant_here() {
 }
 
 #[test]
-fn a_server_that_goes_away_ends_the_run_and_what_came_stays() {
+fn server_that_goes_away_ends_the_run_and_what_came_stays() {
     let scratch = Scratch::new();
     let (origin, _) = tree(&scratch.join("origin"));
     for tag in ["one", "two", "three"] {

@@ -126,7 +126,7 @@ fn incus_simplestreams_verifies_lists_and_changes_our_trees_and_we_its_own() {
 }
 
 #[test]
-fn the_tools_of_simplestreams_query_and_mirror_our_mirror() {
+fn tools_of_simplestreams_query_and_mirror_our_mirror() {
     let (Some(query), Some(mirrors)) = (program("SSTREAM_QUERY"), program("SSTREAM_MIRROR")) else { return };
     let scratch = Scratch::new();
     let (ours, images) = two_images(&scratch, &scratch.join("ours"));

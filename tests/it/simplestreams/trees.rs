@@ -82,7 +82,7 @@ fn what_can_not_be_added_leaves_the_tree_as_it_was() {
 }
 
 #[test]
-fn a_second_writer_is_refused_and_leftovers_of_a_dead_one_are_swept() {
+fn second_writer_is_refused_and_leftovers_of_a_dead_one_are_swept() {
     let scratch = Scratch::new();
     let at = scratch.join("tree");
     let (tree, _) = tree(&at);

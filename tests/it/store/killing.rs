@@ -158,7 +158,7 @@ const PLACE: &str = "LXD_IMAGE_KILL_PLACE";
 
 /// Does nothing, but in a process that the next test starts.
 #[test]
-fn a_process_that_is_killed() {
+fn process_that_is_killed() {
     let Ok(place) = std::env::var(PLACE) else { return };
     let number = |name: &str| std::env::var(name).unwrap().parse().unwrap();
     let process = number("LXD_IMAGE_KILL_PROCESS");
@@ -179,7 +179,7 @@ fn nothing_acknowledged_is_lost_and_nothing_half_done_is_visible_after_kills() {
             .map(|process| {
                 let _ = fs::remove_file(scratch.join(&format!("log-{process}")));
                 Command::new(std::env::current_exe().unwrap())
-                    .args(["--exact", "store::killing::a_process_that_is_killed", "--nocapture", "--test-threads=1"])
+                    .args(["--exact", "store::killing::process_that_is_killed", "--nocapture", "--test-threads=1"])
                     .env(PLACE, scratch.path())
                     .env("LXD_IMAGE_KILL_PROCESS", process.to_string())
                     .env("LXD_IMAGE_KILL_SEED", random.below(u64::MAX).to_string())

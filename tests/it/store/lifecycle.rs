@@ -296,7 +296,7 @@ fn opened_image_can_be_unpacked() {
 }
 
 #[test]
-fn an_edit_changes_auto_update_properties_public_and_expiry_and_nothing_else() {
+fn edit_changes_auto_update_properties_public_and_expiry_and_nothing_else() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let before = import(&store, "one", &["a"]);

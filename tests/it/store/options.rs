@@ -6,7 +6,7 @@ use super::cli::Shell;
 use super::*;
 
 #[test]
-fn an_option_without_effect_is_refused() {
+fn option_without_effect_is_refused() {
     let shell = Shell::new();
     shell.ok(&["import", "one.tar", "--alias", "a"]);
     shell.ok(&["unpack", "one.tar", "tree"]);

@@ -145,7 +145,7 @@ fn system_error_archives_no_healthy_image() {
 }
 
 #[test]
-fn the_operations_of_a_check_grow_with_the_number_of_files_that_no_row_knows() {
+fn operations_of_a_check_grow_with_the_number_of_files_that_no_row_knows() {
     let operations = |count: usize| {
         let machine = Machine::new();
         let store = machine.open(&StoreOptions::new());

@@ -9,7 +9,7 @@ fn parse_error(source: &str) -> lxd_image::Error {
 }
 
 #[test]
-fn a_parse_error_names_line_column_and_source_line() {
+fn parse_error_names_line_column_and_source_line() {
     let error = parse_error("one\ntwo {{ name|nosuch }}\n");
     let place = error.template_place().expect("a place");
     assert_eq!((error.kind(), place.stage, place.position), (ErrorKind::Template, TemplateStage::Parse, Some((2, 13))));
@@ -28,7 +28,7 @@ fn columns_of_the_first_line_are_those_of_the_file() {
 }
 
 #[test]
-fn an_execution_error_names_line_and_column() {
+fn execution_error_names_line_and_column() {
     let limits = Limits::default();
     let template = Template::parse(b"\n\n {{ 1 / 0 }}", Dialect::Incus, &limits).expect("well formed");
     let error = template.render(&Context::new(), &limits).expect_err("a division by zero");
@@ -50,7 +50,7 @@ fn comparing_the_trigger_with_a_string_gives_a_warning() {
 }
 
 #[test]
-fn a_typical_template_renders() {
+fn typical_template_renders() {
     let source = b"{{ container.name }} {{ config_get(\"user.x\", properties.default) }}{% for n, d in devices %} {{ n }}={{ d.type }}{% endfor %}";
     let context = Context::new()
         .trigger("create")

@@ -160,7 +160,7 @@ fn templates_within_the_limits_fit_a_small_stack() {
 }
 
 #[test]
-fn a_parsed_template_can_be_shared_by_threads() {
+fn parsed_template_can_be_shared_by_threads() {
     fn shareable<T: Send + Sync>(_: &T) {}
     let limits = Limits::default();
     let source = b"{% for x in l %}{% cycle \"a\" \"b\" %}{% ifchanged %}{{ x }}{% endifchanged %}{% endfor %}";

@@ -15,7 +15,7 @@ fn renders(source: &str, expected: &str) {
 }
 
 #[test]
-fn a_loop_counter_kept_in_a_variable_keeps_counting() {
+fn loop_counter_kept_in_a_variable_keeps_counting() {
     renders("{% for x in l %}{% ifchanged forloop.Counter %}a{% else %}b{% endifchanged %}{% endfor %}", "ab");
     renders("{% for x in l %}{% if forloop.First %}{% set n = forloop.Counter %}{% endif %}{{ n }}{% endfor %}", "12");
 }
@@ -26,7 +26,7 @@ fn truncatewords_html_does_not_count_a_word_cut_by_a_tag() {
 }
 
 #[test]
-fn the_argument_of_removetags_is_a_regular_expression() {
+fn argument_of_removetags_is_a_regular_expression() {
     renders("{{ \"<b>1</b><i>2<i/><p>\"|removetags:\"[bi]\" }}", "12<p>");
     renders("{{ \"<bb><b>\"|removetags:\"b{2}\" }}", "<b>");
     renders("{{ \"<a>x</b>\"|removetags:\"a|b\" }}", ">x</");

@@ -64,7 +64,7 @@ mod tests {
     use crate::format::codec::bzip2::bits::BitWriter;
 
     #[test]
-    fn a_magic_number_is_found_at_every_bit_and_from_every_start() {
+    fn magic_number_is_found_at_every_bit_and_from_every_start() {
         let scanner = Scanner::new();
         for magic in [BLOCK_MAGIC, END_MAGIC] {
             for before in 0..200_u64 {

@@ -8,7 +8,7 @@ fn kind(codec: Codec, packed: &[u8], threads: usize) -> std::result::Result<Vec<
 }
 
 #[test]
-fn a_stream_cut_at_any_byte_is_malformed() {
+fn stream_cut_at_any_byte_is_malformed() {
     let data = text(1_500, 11);
     for codec in enabled() {
         for packed in [pack(codec, 1, &data, 400), pack(codec, 1, b"", 1)] {
@@ -23,7 +23,7 @@ fn a_stream_cut_at_any_byte_is_malformed() {
 }
 
 #[test]
-fn a_later_member_cut_at_any_byte_is_malformed() {
+fn later_member_cut_at_any_byte_is_malformed() {
     let data = text(300, 12);
     for codec in enabled().filter(|&codec| codec != Codec::Lzma) {
         let member = pack(codec, 1, &data, 400);
@@ -69,7 +69,7 @@ fn garbage_after_the_end_is_malformed() {
 }
 
 #[test]
-fn an_error_is_final() {
+fn error_is_final() {
     for codec in enabled() {
         let mut packed = pack(codec, 1, &text(200_000, 15), 4_000);
         packed.truncate(packed.len() - 1);
@@ -92,7 +92,7 @@ fn refused(codec: Codec, packed: &[u8], limit: &str) {
 
 #[cfg(feature = "zstd")]
 #[test]
-fn a_zstd_window_over_the_limit_is_refused_from_the_header() {
+fn zstd_window_over_the_limit_is_refused_from_the_header() {
     // 2 GiB, by a window descriptor.
     refused(Codec::Zstd, b"\x28\xb5\x2f\xfd\x00\xa8\x01\0\0", "codec_memory");
     // 129 MiB in a single segment.
@@ -106,7 +106,7 @@ fn a_zstd_window_over_the_limit_is_refused_from_the_header() {
 
 #[cfg(feature = "xz")]
 #[test]
-fn an_xz_dictionary_over_the_limit_is_refused_from_the_header() {
+fn xz_dictionary_over_the_limit_is_refused_from_the_header() {
     let data = text(1_000, 16);
     let mut lzma = pack(Codec::Lzma, 1, &data, 999);
     lzma[1..5].copy_from_slice(&[0xff; 4]);
@@ -135,7 +135,7 @@ fn lz4_is_refused_for_blocks_over_the_limit() {
 
 #[cfg(feature = "lz4")]
 #[test]
-fn the_legacy_format_of_lz4_is_read_to_its_last_block_and_refused_where_it_is_cut() {
+fn legacy_format_of_lz4_is_read_to_its_last_block_and_refused_where_it_is_cut() {
     let legacy = b"\x02\x21\x4c\x18\x06\0\0\0\x50hello";
     assert_eq!(Codec::detect(legacy), Some(Codec::Lz4));
     assert_eq!(kind(Codec::Lz4, legacy, 1).as_deref(), Ok(&b"hello"[..]));

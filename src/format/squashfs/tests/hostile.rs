@@ -136,7 +136,7 @@ const BAD: &[ErrorKind] = &[ErrorKind::Malformed];
 const UNSAFE: &[ErrorKind] = &[ErrorKind::UnsafePath];
 
 #[test]
-fn the_image_that_the_others_are_made_of_is_good() {
+fn image_that_the_others_are_made_of_is_good() {
     if let Some(image) = good() {
         unpack_all(image.0, &Limits::default()).unwrap();
     }
@@ -159,7 +159,7 @@ fn names_that_lead_elsewhere_are_unsafe() {
 }
 
 #[test]
-fn a_link_and_a_directory_of_one_name_are_unsafe() {
+fn link_and_a_directory_of_one_name_are_unsafe() {
     // Row 108; 109 is that the link itself is kept.
     let Some(image) = good() else { return };
     let target = SquashFsReader::open(image.0.clone(), &Limits::default()).unwrap().find(b"dup1").unwrap().entry.kind;
@@ -169,7 +169,7 @@ fn a_link_and_a_directory_of_one_name_are_unsafe() {
 }
 
 #[test]
-fn a_cut_image_is_malformed_wherever_it_is_cut() {
+fn cut_image_is_malformed_wherever_it_is_cut() {
     // Row 110.
     let Some(image) = good() else { return };
     let used = usize::try_from(image.get(USED)).unwrap();
@@ -202,7 +202,7 @@ fn tables_outside_the_file_or_out_of_order_are_malformed() {
 }
 
 #[test]
-fn a_root_inode_outside_the_table_or_of_another_kind_is_malformed() {
+fn root_inode_outside_the_table_or_of_another_kind_is_malformed() {
     // Row 112.
     for root in [u64::MAX, 1 << 40, 0xffff, 8191, 1 << 16, 9 << 16] {
         let Some(image) = good() else { return };
@@ -241,7 +241,7 @@ fn counts_of_four_billion_allocate_nothing() {
 }
 
 #[test]
-fn a_directory_that_contains_itself_is_entered_once() {
+fn directory_that_contains_itself_is_entered_once() {
     // Row 119: the inner directory's entry points to the outer one's inode.
     let Some(image) = good() else { return };
     let (outer, inner) = (image.find(DIRECTORY_TABLE, b"loop") - 8, image.find(DIRECTORY_TABLE, b"inner") - 8);
@@ -417,7 +417,7 @@ fn verifying_and_unpacking_count_files_and_segments_alike() {
 }
 
 #[test]
-fn a_cancelled_call_stops() {
+fn cancelled_call_stops() {
     let Some(image) = good() else { return };
     let cancel = Cancel::new();
     cancel.cancel();
@@ -430,7 +430,7 @@ fn a_cancelled_call_stops() {
 }
 
 #[test]
-fn a_codec_that_is_compiled_out_is_named() {
+fn codec_that_is_compiled_out_is_named() {
     use super::super::superblock::{SquashFsCompression as Compression, Superblock};
     for compression in [Compression::Gzip, Compression::Xz, Compression::Zstd, Compression::Lz4] {
         let superblock = Superblock {

@@ -222,7 +222,7 @@ fn lzma_images_unpack_as_unsquashfs_does() {
 
 #[test]
 #[cfg_attr(not(feature = "gzip"), ignore = "needs the feature gzip")]
-fn an_image_of_squashfs_tools_ng_unpacks_as_unsquashfs_does() {
+fn image_of_squashfs_tools_ng_unpacks_as_unsquashfs_does() {
     if !have(&["tar2sqfs", "unsquashfs", "tar"]) {
         return;
     }
@@ -252,7 +252,7 @@ fn an_image_of_squashfs_tools_ng_unpacks_as_unsquashfs_does() {
 /// Measures on a real image, when one is named: `LXD_IMAGE_SQUASHFS=file`, and a tree's place in
 /// `LXD_IMAGE_SQUASHFS_TO`.
 #[test]
-fn a_real_image_unpacks_as_unsquashfs_does() {
+fn real_image_unpacks_as_unsquashfs_does() {
     let Some(image) = std::env::var_os("LXD_IMAGE_SQUASHFS").map(PathBuf::from) else {
         eprintln!("skipped: no image named in LXD_IMAGE_SQUASHFS");
         return;

@@ -66,7 +66,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_tree_comes_back_as_it_was_written(
+    fn tree_comes_back_as_it_was_written(
         members in prop::collection::vec((prop::collection::vec(name(), 1..4), member(), attributes()), 0..40),
         tails in prop::sample::select(&[Tails::Never, Tails::SmallFiles, Tails::All][..]),
         which in 0..8usize,

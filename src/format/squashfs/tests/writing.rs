@@ -164,7 +164,7 @@ impl Drop for Mounted {
 }
 
 #[test]
-fn the_kernel_reads_what_is_written_where_it_can_mount_it() {
+fn kernel_reads_what_is_written_where_it_can_mount_it() {
     let pad = Scratchpad::new("kernel");
     let source = pad.join("source");
     make_tree(&source);
@@ -191,7 +191,7 @@ fn the_kernel_reads_what_is_written_where_it_can_mount_it() {
 }
 
 #[test]
-fn the_number_of_threads_changes_no_byte() {
+fn number_of_threads_changes_no_byte() {
     let pad = Scratchpad::new("threads");
     let source = pad.join("source");
     make_tree(&source);
@@ -206,7 +206,7 @@ fn the_number_of_threads_changes_no_byte() {
 }
 
 #[test]
-fn a_file_that_begins_like_another_keeps_its_own_end() {
+fn file_that_begins_like_another_keeps_its_own_end() {
     for compression in compressions().into_iter().take(1) {
         for (end, threads) in [(40_000, 1), (40_001, 1), (45_000, 3), (4096, 1)] {
             let first = text(1, 50_000);
@@ -246,7 +246,7 @@ pub(super) fn read(reader: &SquashFsReader<Vec<u8>>, path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_directory_of_seventy_thousand_entries_is_written_read_and_searched() {
+fn directory_of_seventy_thousand_entries_is_written_read_and_searched() {
     let Some(compression) = compressions().pop() else { return };
     let mut writer = Writer::new(Cursor::new(Vec::new()), options(compression)).unwrap();
     for number in (0..70_000u32).rev() {
@@ -274,7 +274,7 @@ fn a_directory_of_seventy_thousand_entries_is_written_read_and_searched() {
 }
 
 #[test]
-fn a_sparse_file_of_five_gibibytes_costs_neither_space_nor_time() {
+fn sparse_file_of_five_gibibytes_costs_neither_space_nor_time() {
     let pad = Scratchpad::new("sparse");
     fs::create_dir(pad.join("source")).unwrap();
     let file = File::create(pad.join("source/disk")).unwrap();
@@ -397,7 +397,7 @@ fn members_come_in_any_order_and_the_last_of_a_name_wins() {
 
 /// Measures against `mksquashfs` on a real tree, when one is named in `LXD_IMAGE_SQUASHFS_TREE`.
 #[test]
-fn a_real_tree_is_packed_as_well_as_mksquashfs_does() {
+fn real_tree_is_packed_as_well_as_mksquashfs_does() {
     let Some(source) = std::env::var_os("LXD_IMAGE_SQUASHFS_TREE").map(PathBuf::from) else {
         eprintln!("skipped: no tree named in LXD_IMAGE_SQUASHFS_TREE");
         return;

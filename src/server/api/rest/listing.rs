@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_made_when_those_before_it_were_taken() {
+    fn page_is_made_when_those_before_it_were_taken() {
         let made = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&made);
         let next = move || {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_on_a_later_page_is_no_end() {
+    fn error_on_a_later_page_is_no_end() {
         let mut pages = 0;
         let next = move || {
             pages += 1;
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_on_the_first_page_is_an_answer() {
+    fn error_on_the_first_page_is_an_answer() {
         assert!(answer(&state(), || Err(Error::malformed("a page"))).is_err());
     }
 }

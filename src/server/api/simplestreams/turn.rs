@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_that_is_taken_is_not_given_twice() {
+    fn turn_that_is_taken_is_not_given_twice() {
         let turn = Turn::default();
         let taken = turn.take().unwrap();
         assert_eq!(turn.take_within(Duration::from_millis(1)).err().map(|error| error.kind()), Some(ErrorKind::Busy));

@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_ends_every_wait_and_lets_nothing_begin() {
+    fn stop_ends_every_wait_and_lets_nothing_begin() {
         let operations = Operations::default();
         let operation = operations.begin(Class::Task, "work", &[]).unwrap();
         let id = operation.id().to_owned();

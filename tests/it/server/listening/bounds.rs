@@ -72,7 +72,7 @@ fn download_whose_client_reads_nothing_is_cut() {
 }
 
 #[test]
-fn a_download_that_is_read_slowly_goes_on() {
+fn download_that_is_read_slowly_goes_on() {
     let served = Listening::with(|options, _| options.limits(limits(1)));
     let (image, bytes) = served.import_large("large");
     let mut talk = served.tls();

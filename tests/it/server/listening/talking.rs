@@ -182,7 +182,7 @@ fn health_check_fails_when_the_catalog_is_unreadable() {
 }
 
 #[test]
-fn a_certificate_is_made_once_for_all_names_and_its_key_is_private() {
+fn certificate_is_made_once_for_all_names_and_its_key_is_private() {
     let scratch = Scratch::new();
     let names = ["images.example".to_owned(), "192.0.2.7".to_owned()];
     let made = ServerCertificate::kept_in(&scratch.join("a/b"), &names).unwrap();
@@ -216,7 +216,7 @@ fn a_certificate_is_made_once_for_all_names_and_its_key_is_private() {
 }
 
 #[test]
-fn a_list_longer_than_a_page_goes_in_chunks() {
+fn list_longer_than_a_page_goes_in_chunks() {
     let served = Listening::new();
     crate::server::listing::add(&served.scratch.join("store"), &crate::server::listing::long(3_000));
     let mut talk = served.tls();
@@ -229,7 +229,7 @@ fn a_list_longer_than_a_page_goes_in_chunks() {
 }
 
 #[test]
-fn the_head_of_a_list_longer_than_a_page_has_no_body() {
+fn head_of_a_list_longer_than_a_page_has_no_body() {
     let served = Listening::new();
     crate::server::listing::add(&served.scratch.join("store"), &crate::server::listing::long(3_000));
     let mut talk = served.tls();

@@ -11,7 +11,7 @@ use super::{Site, rule};
 
 /// Row 149 of the hostile corpus.
 #[test]
-fn a_missing_template_is_not_found_and_writes_nothing() {
+fn missing_template_is_not_found_and_writes_nothing() {
     let site = Site::new();
     let before = site.state();
     let failed = site.apply(&[("/new/dir/x", rule("absent.tpl"))], &ApplyOptions::new()).unwrap_err();
@@ -26,7 +26,7 @@ fn a_missing_template_is_not_found_and_writes_nothing() {
 
 /// Rows 151 to 155 of the hostile corpus.
 #[test]
-fn a_failing_template_leaves_its_target_unchanged() {
+fn failing_template_leaves_its_target_unchanged() {
     let signs = format!("{{{{ {}1 }}}}", "-".repeat(300_000));
     let parentheses = format!("{{{{ {}1{} }}}}", "(".repeat(200_000), ")".repeat(200_000));
     let loops = format!("{}{}", "{% for x in \"0123456789\" %}".repeat(12), "{% endfor %}".repeat(12));
@@ -63,7 +63,7 @@ fn a_failing_template_leaves_its_target_unchanged() {
 
 /// Row 156 of the hostile corpus.
 #[test]
-fn the_first_failure_stops_and_lists_written_files() {
+fn first_failure_stops_and_lists_written_files() {
     let site = Site::new();
     fs::write(site.root("etc/c"), "old").unwrap();
     let good = || rule("name.tpl");
@@ -131,7 +131,7 @@ fn exceeding_a_limit_changes_nothing() {
 }
 
 #[test]
-fn a_cancelled_call_stops_writing() {
+fn cancelled_call_stops_writing() {
     let site = Site::new();
     let before = site.state();
     let cancel = Cancel::new();

@@ -72,7 +72,7 @@ fn links_are_followed_inside_the_root_only() {
 
 /// Row 145 of the hostile corpus.
 #[test]
-fn a_link_through_proc_does_not_leave_the_root() {
+fn link_through_proc_does_not_leave_the_root() {
     let site = Site::new();
     // Such a link leaves a root even where all others are kept inside; only a root with `/proc` has one.
     symlink("/proc/self/root", site.root("etc/sub")).unwrap();
@@ -81,7 +81,7 @@ fn a_link_through_proc_does_not_leave_the_root() {
 
 /// Row 146 of the hostile corpus.
 #[test]
-fn an_irregular_target_is_refused_without_opening_it() {
+fn irregular_target_is_refused_without_opening_it() {
     let site = Site::new();
     fs::create_dir(site.root("etc/dir")).unwrap();
     let mut names = vec!["dir", "socket", "fifo"];
@@ -106,7 +106,7 @@ fn an_irregular_target_is_refused_without_opening_it() {
 
 /// Row 147 of the hostile corpus.
 #[test]
-fn a_directory_swapped_for_a_link_is_refused() {
+fn directory_swapped_for_a_link_is_refused() {
     for name in ["rootfs", "templates", "metadata.yaml"] {
         let site = Site::new();
         let place = site.dest().join(name);
@@ -122,7 +122,7 @@ fn a_directory_swapped_for_a_link_is_refused() {
 }
 
 #[test]
-fn an_irregular_template_is_refused() {
+fn irregular_template_is_refused() {
     let site = Site::new();
     let templates = site.dest().join("templates");
     symlink(site.host().join("file"), templates.join("link.tpl")).unwrap();
@@ -148,7 +148,7 @@ fn other_hard_links_of_a_target_keep_the_old_content() {
 }
 
 #[test]
-fn a_directory_replaced_during_the_call_does_not_leave_the_root() {
+fn directory_replaced_during_the_call_does_not_leave_the_root() {
     let site = Site::new();
     fs::create_dir(site.root("etc/sub")).unwrap();
     symlink(site.host(), site.root("etc/evil")).unwrap();

@@ -9,7 +9,7 @@ use lxd_image::{ErrorKind, Limits};
 use super::{Site, context, rule};
 
 #[test]
-fn the_first_deferred_trigger_wins() {
+fn first_deferred_trigger_wins() {
     let mut deferred = DeferredTrigger::default();
     assert_eq!(deferred.at_start().collect::<Vec<_>>(), [Trigger::Start]);
     for trigger in [Trigger::Start, Trigger::Copy, Trigger::Rename, Trigger::Create] {

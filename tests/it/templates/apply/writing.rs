@@ -18,7 +18,7 @@ fn shifted() -> ApplyOptions {
 }
 
 #[test]
-fn a_new_file_is_0644_and_belongs_to_the_instances_root() {
+fn new_file_is_0644_and_belongs_to_the_instances_root() {
     let site = Site::new();
     site.apply(&[("/etc/hostname", rule("name.tpl"))], &ApplyOptions::new()).unwrap();
     assert_eq!(site.text("etc/hostname"), "c1 create /etc/hostname \n");
@@ -48,7 +48,7 @@ fn missing_parents_are_created_0755_for_root() {
 }
 
 #[test]
-fn an_existing_file_keeps_owner_mode_and_xattrs() {
+fn existing_file_keeps_owner_mode_and_xattrs() {
     let site = Site::new();
     let file = site.root("etc/file");
     fs::write(&file, "old").unwrap();
@@ -103,7 +103,7 @@ fn create_only_keeps_whatever_exists() {
 
 /// Row 150 of the hostile corpus.
 #[test]
-fn a_rule_fires_only_at_events_in_its_when() {
+fn rule_fires_only_at_events_in_its_when() {
     let site = Site::new();
     let rule = |when: &[&str]| TemplateRule::new("name.tpl", when.iter().copied()).unwrap();
     let rules = [
@@ -181,7 +181,7 @@ fn virtual_machine_output_goes_to_the_agent_directory() {
 }
 
 #[test]
-fn a_dry_run_reports_changes_without_writing() {
+fn dry_run_reports_changes_without_writing() {
     let site = Site::new();
     fs::write(site.root("etc/old"), "old\n").unwrap();
     fs::write(site.root("etc/same"), "c1 create /etc/same \n").unwrap();
@@ -213,7 +213,7 @@ fn each_rule_has_its_own_properties() {
 }
 
 #[test]
-fn a_reader_never_sees_a_partial_file() {
+fn reader_never_sees_a_partial_file() {
     let site = Site::new();
     let file = site.root("etc/file");
     let (short, long) = ("short\n".to_owned(), "long ".repeat(40_000));
