@@ -235,8 +235,9 @@ impl Codec {
         self.facts().enabled
     }
 
-    /// Whether decoding is slower than reading a disk.
-    pub(in crate::format) const fn is_slow(self) -> bool {
+    /// Whether decoding is slower than reading a disk, so that what is read twice is better kept decoded.
+    #[must_use]
+    pub const fn is_slow(self) -> bool {
         self.facts().is_slow
     }
 
