@@ -25,6 +25,7 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 const DAY: i64 = 86_400;
 
 /// The time of this machine, in seconds since 1970.
+#[cfg(feature = "store")]
 pub(crate) fn system_now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

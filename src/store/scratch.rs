@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::blobs::{Area, DirectoryFiles, Files, MemoryFiles, NewFile};
-use super::random::{random_id, random_number};
+use super::random::random_id;
 use crate::error::{Error, Result};
 #[cfg(feature = "remote")]
 use crate::fingerprint::{Fingerprint, Hasher};
@@ -150,7 +150,7 @@ impl Scratch {
         monitor: &Monitor,
     ) -> Result<(StagedFile, Hasher)> {
         let (mut staged, mut hasher) = (self.create()?, Hasher::new());
-        staged.rename(format!("part-{}-{digest}-{:016x}", system_now(), random_number()))?;
+        staged.rename(format!("part-{}-{digest}-{:016x}", system_now(), super::random::random_number()))?;
         let digits = digest.to_string();
         for name in self.names()? {
             // Its own is locked.
