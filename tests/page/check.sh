@@ -17,6 +17,8 @@ trap finish EXIT
 
 # serve NAME: serves the store of that name, and sets `url`.
 serve() {
+  # The server may be slower to make it than the loop below is to look.
+  : >"$work/$1.out"
   LXD_IMAGE_CONFIG="$work/conf" HOME="$work" "$program" --store "$work/$1" serve --name "$2" --listen 127.0.0.1:0 >"$work/$1.out" 2>"$work/$1.log" &
   servers+=($!)
   url=
