@@ -34,6 +34,23 @@ pub enum ImageForm {
     Split,
 }
 
+impl ImageForm {
+    /// The name, as in requests of the REST API and in records: `unified` or `split`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unified => "unified",
+            Self::Split => "split",
+        }
+    }
+
+    /// The form with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Unified, Self::Split].into_iter().find(|form| form.name() == name)
+    }
+}
+
 /// Bytes of a SquashFS that tell how it is compressed: its superblock.
 const SQUASHFS_HEAD_BYTES: usize = 96;
 

@@ -23,6 +23,7 @@ use crate::progress::Monitor;
 use crate::protocol::simplestreams::StreamImage;
 use crate::simplestreams::{AddOptions, Tree, TreeWriter};
 use crate::store::{Alias, Filter, ImageQuery, Store, StoredImage, UpdateSource};
+use crate::trust::Envelope;
 
 /// What is made equal to the remote.
 #[derive(Debug, Clone, Copy)]
@@ -247,9 +248,7 @@ impl MirrorWriter for TreeTarget {
             }
             None => {
                 let evidence = remote.evidence(image, monitor)?;
-                let bundle: String =
-                    evidence.statements.iter().map(|envelope| format!("{}\n", envelope.as_json())).collect();
-                let options = added_as(image, monitor)?.statements(bundle);
+                let options = added_as(image, monitor)?.statements(Envelope::bundle(&evidence.statements));
                 restarting(monitor, || self.writer.add(remote.open(image, monitor)?, &options))?;
             }
         }

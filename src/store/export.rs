@@ -183,7 +183,7 @@ impl Store {
     /// The statements about an image, one on each line; empty without any.
     #[cfg(feature = "trust")]
     pub(crate) fn bundle(&self, fingerprint: &Fingerprint) -> Result<String> {
-        Ok(self.statements(fingerprint)?.iter().map(|envelope| format!("{}\n", envelope.as_json())).collect())
+        Ok(crate::trust::Envelope::bundle(&self.statements(fingerprint)?))
     }
 
     #[cfg(not(feature = "trust"))]

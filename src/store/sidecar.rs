@@ -60,7 +60,7 @@ fn map(properties: &Properties) -> Map<String, Value> {
 fn properties(map: &Map<String, Value>) -> Result<Properties> {
     let mut properties = Properties::new();
     for (key, value) in map {
-        let value = value.as_str().ok_or_else(|| Error::malformed("a property in a sidecar is not UTF-8"))?;
+        let value = value.as_str().ok_or_else(|| Error::malformed("a property in a sidecar is not a string"))?;
         properties.set(key, value)?;
     }
     Ok(properties)

@@ -119,6 +119,12 @@ impl Envelope {
         lines.into_iter().map(|line| Self::parse_with(line, limits)).collect()
     }
 
+    /// The bundle of some envelopes: one on each line; empty without any.
+    #[must_use]
+    pub fn bundle(envelopes: &[Self]) -> String {
+        envelopes.iter().map(|envelope| format!("{}\n", envelope.as_json())).collect()
+    }
+
     /// Signs a statement with one or several keys.
     ///
     /// # Errors

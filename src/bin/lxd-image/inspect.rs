@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lxd_image::disk::{DiskFormat, DiskOptions};
-use lxd_image::format::{self, Container, EntryKind, Image, ImageForm, Input, VerifyOptions, VerifyReport};
+use lxd_image::format::{self, Container, EntryKind, Image, Input, VerifyOptions, VerifyReport};
 use lxd_image::{Error, ErrorKind, Escaped, Result};
 use serde_json::{Map, Value, json};
 
@@ -128,11 +128,7 @@ fn facts(image: &Image, verified: &VerifyReport) -> Map<String, Value> {
         .collect();
     let mut facts = Map::new();
     facts.insert("fingerprint".into(), json!(verified.fingerprint));
-    let form = match image.form() {
-        ImageForm::Unified => "unified",
-        ImageForm::Split => "split",
-    };
-    facts.insert("form".into(), json!(form));
+    facts.insert("form".into(), json!(image.form().name()));
     facts.insert("type".into(), json!(verified.image_type.name()));
     facts.insert("compression".into(), json!(compressions.first()));
     if let Some(rootfs) = containers.get(1) {

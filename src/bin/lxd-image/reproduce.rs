@@ -106,7 +106,7 @@ impl ProvenanceSigner {
 
 /// Writes a statement as a line of a file, and syncs it.
 fn write_line(file: &mut std::fs::File, envelope: &Envelope) -> std::io::Result<()> {
-    std::io::Write::write_all(file, format!("{}\n", envelope.as_json()).as_bytes())?;
+    std::io::Write::write_all(file, Envelope::bundle(std::slice::from_ref(envelope)).as_bytes())?;
     file.sync_all()
 }
 

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use lxd_image::format::{Codec, ImageSource, PackOptions, pack_metadata};
 use lxd_image::simplestreams::{AddOptions, PruneOptions, TreeVerifyOptions};
+use lxd_image::trust::Envelope;
 use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, FingerprintPrefix, Metadata, Result};
 use serde_json::{Map, Value, json};
 
@@ -192,8 +193,7 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
     let mut statements = Vec::new();
     if arguments.image != Path::new("-") && bundle.symlink_metadata().is_ok() {
         statements = read_bundle(&bundle, session)?;
-        let lines: String = statements.iter().map(|envelope| format!("{}\n", envelope.as_json())).collect();
-        options = options.statements(lines);
+        options = options.statements(Envelope::bundle(&statements));
     }
     if let Some(first) = statements.first() {
         // Another image under the name of this one must not get its statements.

@@ -18,7 +18,7 @@ impl PackOptions {
         let compression = self.compression.or(by_name).unwrap_or(Compression::new(DEFAULT_CODEC));
         let mut record = Map::new();
         record.insert("metadata".into(), json!(String::from_utf8_lossy(&self.metadata_bytes)));
-        record.insert("form".into(), json!(if self.form == ImageForm::Split { "split" } else { "unified" }));
+        record.insert("form".into(), json!(self.form.name()));
         let squashfs = self.rootfs_format == RootfsFormat::SquashFs;
         record.insert("rootfsFormat".into(), json!(if squashfs { "squashfs" } else { "tar" }));
         record.insert("compression".into(), json!(compression.to_string()));
@@ -69,11 +69,7 @@ impl PackOptions {
         let text = |key: &str| record.get(key).and_then(Value::as_str).ok_or_else(|| wrong(key));
         let truth = |key: &str| record.get(key).and_then(Value::as_bool).ok_or_else(|| wrong(key));
         let mut options = Self::from_metadata_bytes(text("metadata")?.as_bytes().to_vec(), limits)?
-            .form(match text("form")? {
-                "unified" => ImageForm::Unified,
-                "split" => ImageForm::Split,
-                _ => return Err(wrong("form")),
-            })
+            .form(ImageForm::from_name(text("form")?).ok_or_else(|| wrong("form"))?)
             .rootfs_format(text("rootfsFormat")?.parse()?)
             .compression(text("compression")?.parse()?)
             .all_xattrs(truth("allXattrs")?);

@@ -152,7 +152,7 @@ impl Response {
     pub(crate) fn content_encoding(&self) -> Option<String> {
         let mut named = Vec::new();
         for value in self.headers.get_all("content-encoding") {
-            let value = value.to_str().unwrap_or("what is not UTF-8").to_ascii_lowercase();
+            let value = value.to_str().unwrap_or("what is not ASCII").to_ascii_lowercase();
             let parts = value.split(',').map(str::trim).filter(|name| !matches!(*name, "" | "identity" | "none"));
             named.extend(parts.map(str::to_owned));
         }

@@ -61,7 +61,7 @@ pub(super) fn image(value: Value, name: &str, monitor: &Monitor) -> Result<Image
         properties.retain(|key, value| {
             let is_text = value.is_string();
             if !is_text {
-                drop_part(format!("property `{}`", clipped(key)), "it is not UTF-8".to_owned());
+                drop_part(format!("property `{}`", clipped(key)), "it is not a string".to_owned());
             }
             is_text
         });

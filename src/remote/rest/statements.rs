@@ -67,7 +67,7 @@ impl Lxd {
         if statements.is_empty() {
             return Ok(None);
         }
-        let bundle: String = statements.iter().map(|envelope| format!("{}\n", envelope.as_json())).collect();
+        let bundle = Envelope::bundle(statements);
         let name = Fingerprint::of(bundle.as_bytes());
         let url = self.base.join(&format!("1.0/images/uploads/{name}"))?;
         // Progress is that of the image.

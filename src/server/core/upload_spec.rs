@@ -47,16 +47,11 @@ mod form_name {
     use crate::format::ImageForm;
 
     pub(super) fn serialize<S: Serializer>(form: &Option<ImageForm>, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = form.map(|form| if form == ImageForm::Split { "split" } else { "unified" });
-        name.serialize(serializer)
+        form.map(ImageForm::name).serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ImageForm>, D::Error> {
-        Ok(match Option::<String>::deserialize(deserializer)?.as_deref() {
-            Some("split") => Some(ImageForm::Split),
-            Some("unified") => Some(ImageForm::Unified),
-            _ => None,
-        })
+        Ok(Option::<String>::deserialize(deserializer)?.as_deref().and_then(ImageForm::from_name))
     }
 }
 
@@ -125,10 +120,9 @@ impl UploadSpec {
             );
         }
         if let Some(said) = self.form.filter(|said| *said != image.form()) {
-            let name = |form| if form == ImageForm::Split { "split" } else { "unified" };
             omit(
-                format!("the format `{}`", name(said)).into(),
-                format!("the image is {}, and kept as it is", name(image.form())).into(),
+                format!("the format `{}`", said.name()).into(),
+                format!("the image is {}, and kept as it is", image.form().name()).into(),
             );
         }
     }

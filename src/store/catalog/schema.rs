@@ -263,7 +263,7 @@ pub(crate) struct Page {
     pub(crate) skipped: Vec<(String, RowError)>,
 }
 
-/// The name of a skipped row whose fingerprint is not UTF-8.
+/// The name of a skipped row whose fingerprint is not a text.
 const NO_FINGERPRINT: &str = "an image without a fingerprint";
 
 /// One page of images with their aliases.

@@ -47,9 +47,10 @@ fn begin(server: &ServerState, request: &mut Request) -> Result<Response> {
     }
     let form = match &*asked.format {
         "" => None,
-        "unified" => Some(ImageForm::Unified),
-        "split" => Some(ImageForm::Split),
-        _ => return Err(Error::invalid("the format of an image is `unified` or `split`")),
+        name => Some(
+            ImageForm::from_name(name)
+                .ok_or_else(|| Error::invalid("the format of an image is `unified` or `split`"))?,
+        ),
     };
     let mut spec = UploadSpec {
         public: asked.public,

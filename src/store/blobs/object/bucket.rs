@@ -67,6 +67,12 @@ pub(super) struct Facts {
     pub(super) checks_payloads: bool,
 }
 
+/// Sends a request whose bytes are damaged after they were signed, once, and tells whether that is why it is refused.
+async fn is_refused_as_damaged<T>(request: impl Future<Output = object_store::Result<T>>) -> bool {
+    let (answer, seen) = transport::observe(transport::damaged(request)).await;
+    answer.is_err() && names_damage(seen.as_ref())
+}
+
 /// Whether a refusal says that the bytes are not those that were signed. Any other refusal, such as of too many writes to one
 /// key, says nothing about that.
 fn names_damage(seen: Option<&Seen>) -> bool {
@@ -152,16 +158,12 @@ impl Bucket {
     /// Whether the server refuses an object that arrives with other bytes than those that were signed. If not, the object
     /// has wrong bytes afterwards.
     pub(super) async fn refuses_damage(&self, path: &Path, bytes: &Bytes) -> bool {
-        let damaged = transport::damaged(self.client.put_opts(path, payload(bytes), PutOptions::default()));
-        let (answer, seen) = transport::observe(damaged).await;
-        answer.is_err() && names_damage(seen.as_ref())
+        is_refused_as_damaged(self.client.put_opts(path, payload(bytes), PutOptions::default())).await
     }
 
     /// As [`refuses_damage`](Self::refuses_damage), for a part of an upload, which servers may treat in another way.
     pub(super) async fn refuses_damaged_part(&self, path: &Path, id: &String, bytes: &Bytes) -> bool {
-        let damaged = transport::damaged(self.client.put_part(path, id, 0, payload(bytes)));
-        let (answer, seen) = transport::observe(damaged).await;
-        answer.is_err() && names_damage(seen.as_ref())
+        is_refused_as_damaged(self.client.put_part(path, id, 0, payload(bytes))).await
     }
 
     /// Length and tag of an object.
