@@ -1,31 +1,13 @@
 //! A database whose disk is full: a tablespace on a small file system in memory, where this process may mount one.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use lxd_image::ErrorKind;
 use lxd_image::store::{Catalog, ImageQuery, PostgresCatalog, PostgresOptions};
 
 use crate::cluster::Cluster;
+use crate::mounted::Mounted;
 use crate::sample;
-
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(path: PathBuf) -> Option<Self> {
-        std::fs::create_dir(&path).unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(&path).status();
-        let mounted = mount.is_ok_and(|status| status.success()).then_some(Self(path))?;
-        Command::new("chown").arg("postgres:").arg(&mounted.0).status().unwrap();
-        Some(mounted)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 /// Writes images until the disk is full. Returns how many are there, and the error.
 fn fill(catalog: &PostgresCatalog) -> (u64, lxd_image::Error) {
@@ -57,14 +39,16 @@ struct Full {
 impl Full {
     fn new() -> Option<Self> {
         let cluster = Cluster::start("")?;
-        let mounted = Mounted::new(cluster.path("small"))?;
-        cluster.sql("postgres", &format!("CREATE TABLESPACE small OWNER images LOCATION '{}'", mounted.0.display()));
+        let mounted = Mounted::at(cluster.path("small"), "24m")?;
+        Command::new("chown").arg("postgres:").arg(mounted.path()).status().unwrap();
+        cluster
+            .sql("postgres", &format!("CREATE TABLESPACE small OWNER images LOCATION '{}'", mounted.path().display()));
         cluster.sql("postgres", "CREATE DATABASE images OWNER images TABLESPACE small");
         let url = cluster.socket_url("images");
         let catalog = PostgresCatalog::init(&url, "store-1", &PostgresOptions::new()).unwrap();
         let (images, error) = fill(&catalog);
         // Not a page more.
-        let mut filler = std::fs::File::create(mounted.0.join("filler")).unwrap();
+        let mut filler = std::fs::File::create(mounted.path().join("filler")).unwrap();
         while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
         Some(Self { catalog, images, error, mounted, _cluster: cluster })
     }
@@ -92,7 +76,7 @@ fn image_can_be_deleted_while_the_disk_is_full() {
 #[test]
 fn catalog_goes_on_once_there_is_space_again() {
     let Some(full) = Full::new() else { return };
-    std::fs::remove_file(full.mounted.0.join("filler")).unwrap();
+    std::fs::remove_file(full.mounted.path().join("filler")).unwrap();
     full.catalog.write(&mut |rows| rows.insert(&sample("after"))).unwrap();
     assert!(full.catalog.image(&sample("after").fingerprint).unwrap().is_some());
 }

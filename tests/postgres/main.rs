@@ -6,6 +6,8 @@
 mod cluster;
 mod commits;
 mod full_disk;
+#[path = "../it/store/mounted.rs"]
+mod mounted;
 mod proxy;
 mod rows;
 mod server;

@@ -131,10 +131,14 @@ impl Drop for Nginx {
 }
 
 impl Nginx {
-    /// Serves `web` below a directory by TLS, with `web.crt` and `web.key`; what is asked for is in `asked.log` and `agents.log`.
+    /// Serves `web` below a directory by TLS, with a certificate of its own, `web.crt`; what is asked for is in `asked.log` and
+    /// `agents.log`.
     pub(super) fn start(work: &Path, location: impl FnOnce(u16) -> String) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (place, location) = (work.display(), location(port));
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        fs::write(work.join("web.crt"), made.cert.pem()).unwrap();
+        fs::write(work.join("web.key"), made.signing_key.serialize_pem()).unwrap();
         let config = format!(
             "daemon off; master_process off; user root; pid {place}/nginx.pid; error_log {place}/nginx.log;
              events {{}}
@@ -180,9 +184,6 @@ fn journey_11_a_web_server_with_two_header_lines_gives_an_image_to_import_and_to
     small_root(&work.join("root"));
     fs::create_dir(work.join("web")).unwrap();
     let image = ours.ok(&["pack", "root", "web/busybox.tar.xz", "--architecture", "amd64"]);
-    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    fs::write(work.join("web.crt"), made.cert.pem()).unwrap();
-    fs::write(work.join("web.key"), made.signing_key.serialize_pem()).unwrap();
     let nginx = Nginx::start(work, |port| {
         format!(
             "location = /lxd {{ add_header LXD-Image-Hash {image};

@@ -30,15 +30,11 @@ impl Redirecting {
         small_root(&dir.join("root"));
         ours.ok(&["pack", "root", "one.tar.xz", "--architecture", "amd64", "--property", "os=Box"]);
         let image = ours.ok(&["import", "one.tar.xz", "--alias", "box", "--public"]);
-        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-        fs::write(dir.join("web.crt"), made.cert.pem()).unwrap();
-        fs::write(dir.join("web.key"), made.signing_key.serialize_pem()).unwrap();
         let blobs = dir.join("store/blobs");
         let nginx = Nginx::start(dir.path(), |_| format!("location /objects/ {{ alias {}/; }}", blobs.display()));
         let serving = Serving::start(&ours, &[&format!("--redirect=https://127.0.0.1:{}/objects", nginx.1)]);
-        let own = run(Command::new("find").arg(dir.join("settings")).args(["-path", "*server*", "-name", "*.crt"]));
-        let own = fs::read_to_string(own.lines().next().expect("the server has a certificate")).unwrap();
-        fs::write(dir.join("both.crt"), own + &made.cert.pem()).unwrap();
+        let both = [ours.server_certificate(), dir.join("web.crt")].map(|path| fs::read_to_string(path).unwrap());
+        fs::write(dir.join("both.crt"), both.concat()).unwrap();
         // The first download is served by the node itself, which verifies the file on the way.
         let url = format!("{}/1.0/images/{image}/export", serving.url());
         run(Command::new("curl")

@@ -1,7 +1,7 @@
 //! A real LXD as a remote, from the command line: what it gives is byte for byte what it has, and so is what it is sent.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::{Lxd, run, small_root, try_run};
@@ -30,6 +30,14 @@ impl Ours<'_> {
         assert_eq!(found.code(), Some(status), "{words:?}: {text}");
         assert!(text.contains(&format!("error[{kind}]: ")), "{words:?}: {text}");
         text
+    }
+
+    /// The certificate that a server of these settings made for itself.
+    #[track_caller]
+    pub(super) fn server_certificate(&self) -> PathBuf {
+        let found =
+            run(Command::new("find").arg(self.0.join("settings")).args(["-path", "*server*", "-name", "*.crt"]));
+        PathBuf::from(found.lines().next().expect("the server has a certificate"))
     }
 
     /// The two remotes of one LXD: `there` for strangers, `mine` for those it trusts.

@@ -1,7 +1,7 @@
 //! `remote add --key`, `remote show`, `remote accept-older`, and the verbs that read lists.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use lxd_image::format::{ImageSource, Input};
@@ -112,19 +112,34 @@ fn every_verb_refuses_lists_of_a_key_that_is_not_pinned() {
     assert!(ok(&scratch, &["list", "plain:", "-c", "l"]).contains("box"), "a remote without keys is read as before");
 }
 
-#[test]
-fn older_list_is_refused_until_it_is_accepted_on_purpose() {
+/// The signed documents of a tree as they were.
+struct Old(Vec<(PathBuf, Vec<u8>)>);
+
+impl Old {
+    fn put_back(&self) {
+        for (path, bytes) in &self.0 {
+            fs::write(path, bytes).unwrap();
+        }
+    }
+}
+
+/// A remote whose lists are newer, and were read, than those that are returned.
+fn newer() -> (Scratch, Old) {
     let scratch = signed();
-    let lists = scratch.join("tree/streams/v1");
-    let old: Vec<_> = ["index.sjson", "images.sjson"].map(|name| (name, fs::read(lists.join(name)).unwrap())).into();
+    let paths = ["index.sjson", "images.sjson"].map(|name| scratch.join("tree/streams/v1").join(name));
+    let old = Old(paths.map(|path| (path.clone(), fs::read(path).unwrap())).into());
     std::thread::sleep(std::time::Duration::from_millis(1100));
     tree(&scratch.join("tree"), "two");
     sign(&scratch.join("tree"), &owner());
     ok(&scratch, &["list", "signed:"]);
+    (scratch, old)
+}
+
+#[test]
+fn older_list_is_refused_until_it_is_accepted_on_purpose() {
+    let (scratch, old) = newer();
     ok(&scratch, &["remote", "rename", "signed", "renamed"]);
-    for (name, bytes) in &old {
-        fs::write(lists.join(name), bytes).unwrap();
-    }
+    old.put_back();
     let told = fails(&scratch, &["list", "renamed:"], "Untrusted");
     assert!(told.contains("remote accept-older"), "{told}");
     ok(&scratch, &["remote", "accept-older", "renamed"]);
@@ -137,13 +152,7 @@ fn older_list_is_refused_until_it_is_accepted_on_purpose() {
 /// The owner changes keys: readers have both for a while, and know all the time which lists they saw.
 #[test]
 fn keys_of_a_remote_are_rotated_and_its_past_stays() {
-    let scratch = signed();
-    let lists = scratch.join("tree/streams/v1");
-    let old: Vec<_> = ["index.sjson", "images.sjson"].map(|name| (name, fs::read(lists.join(name)).unwrap())).into();
-    std::thread::sleep(std::time::Duration::from_millis(1100));
-    tree(&scratch.join("tree"), "two");
-    sign(&scratch.join("tree"), &owner());
-    ok(&scratch, &["list", "signed:"]);
+    let (scratch, old) = newer();
     let file = |name: &str| scratch.join(name).display().to_string();
     let (first, second) = (file("owner.asc"), file("other.asc"));
     let shown: Value =
@@ -159,9 +168,7 @@ fn keys_of_a_remote_are_rotated_and_its_past_stays() {
     fails(&scratch, &["list", "signed:"], "Untrusted");
     // The lists that were accepted before are known under the new keys, too.
     ok(&scratch, &["remote", "set-key", "signed", &first]);
-    for (name, bytes) in &old {
-        fs::write(lists.join(name), bytes).unwrap();
-    }
+    old.put_back();
     assert!(fails(&scratch, &["list", "signed:"], "Untrusted").contains("accept-older"));
     // A stolen key goes at once, whatever the server has; that is told.
     let output = run(&scratch, &["remote", "set-key", "signed", &second]);

@@ -175,14 +175,28 @@ fn files_below(at: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// A tree of another tool that its owner signed, on a server, and a tree that is to be its mirror.
+struct Place {
+    files: Files,
+    server: Server,
+    scratch: Scratch,
+    copy: Tree,
+}
+
+impl Place {
+    fn new() -> Self {
+        let files = Files::default();
+        foreign(&files);
+        sign(&files, &owner());
+        let (server, scratch) = (serve(&files), Scratch::new());
+        let copy = Tree::create(scratch.join("copy")).unwrap();
+        Self { files, server, scratch, copy }
+    }
+}
+
 #[test]
 fn list_of_another_tool_is_kept_with_all_its_files() {
-    let files = Files::default();
-    foreign(&files);
-    sign(&files, &owner());
-    let server = serve(&files);
-    let scratch = Scratch::new();
-    let copy = Tree::create(scratch.join("copy")).unwrap();
+    let Place { files, server, scratch, copy } = Place::new();
     let done = mirrored(&remote(&server), &copy, &MirrorOptions::new());
     assert!(done.omissions.is_empty(), "{}", told(&done));
     for (path, bytes) in files.lock().unwrap().iter() {
@@ -269,12 +283,7 @@ fn signatures_that_can_not_be_kept_are_told() {
 
 #[test]
 fn tree_with_the_signatures_of_the_owner_stays_as_it_is_where_they_can_not_be_kept() {
-    let files = Files::default();
-    foreign(&files);
-    sign(&files, &owner());
-    let server = serve(&files);
-    let scratch = Scratch::new();
-    let copy = Tree::create(scratch.join("copy")).unwrap();
+    let Place { files, server, copy, scratch: _scratch } = Place::new();
     mirrored(&remote(&server), &copy, &MirrorOptions::new());
     let before = documents(copy.path());
     let fails = |remote: &Simplestreams, options: &MirrorOptions, kind| {
@@ -312,12 +321,7 @@ fn tree_with_the_signatures_of_the_owner_stays_as_it_is_where_they_can_not_be_ke
 /// The owner of a list decides about its own files, not about the operator's.
 #[test]
 fn file_of_the_operator_is_not_replaced_by_one_of_a_list() {
-    let files = Files::default();
-    foreign(&files);
-    sign(&files, &owner());
-    let server = serve(&files);
-    let scratch = Scratch::new();
-    let copy = Tree::create(scratch.join("copy")).unwrap();
+    let Place { server, copy, files: _files, scratch: _scratch } = Place::new();
     fs::create_dir(copy.path().join("extra")).unwrap();
     fs::write(copy.path().join("extra/one.manifest"), "mine").unwrap();
     let done = mirrored(&remote(&server), &copy, &MirrorOptions::new());

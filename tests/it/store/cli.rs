@@ -303,7 +303,7 @@ fn read_only_store_is_readable_and_writes_fail_at_once() {
 #[test]
 fn check_works_on_a_read_only_file_system() {
     let shell = Shell::new();
-    let Some(mounted) = super::full_disk::Mounted::new(&shell.scratch, "8m") else { return };
+    let Some(mounted) = super::Mounted::new(&shell.scratch, "8m") else { return };
     let store = mounted.path().join("store");
     let run = |words: &[&str]| shell.command(words).env("LXD_IMAGE_STORE", &store).output().unwrap();
     assert!(run(&["import", "one.tar", "--alias", "a"]).status.success());

@@ -1,33 +1,16 @@
 //! A real disk that is full: a small file system in memory, where this process may mount one.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use lxd_image::ErrorKind;
 use lxd_image::store::{ImportOptions, Store};
 
 use super::*;
 
-pub(crate) struct Mounted(PathBuf);
-
 impl Mounted {
+    /// As [`at`](Self::at), below a test's own directory.
     pub(crate) fn new(scratch: &Scratch, size: &str) -> Option<Self> {
-        let path = scratch.join("mounted");
-        fs::create_dir(&path).unwrap();
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(&path).status();
-        mount.is_ok_and(|status| status.success()).then_some(Self(path))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        Self::at(scratch.join("mounted"), size)
     }
 }
 
@@ -40,7 +23,7 @@ fn large(tag: &str, bytes: usize) -> Vec<u8> {
 fn full_disk_allows_reading_and_deleting() {
     let scratch = Scratch::new();
     let Some(mounted) = Mounted::new(&scratch, "6m") else { return };
-    let path = mounted.0.join("store");
+    let path = mounted.path().join("store");
     let store = Store::open(&path).unwrap();
     let mut images = Vec::new();
     let error = loop {
@@ -55,7 +38,7 @@ fn full_disk_allows_reading_and_deleting() {
     assert!(images.len() > 2, "{error}");
     assert_eq!(files(&path).len(), images.len() * 2, "nothing is left of the one that failed");
     // Not a byte more.
-    let mut filler = fs::File::create(mounted.0.join("filler")).unwrap();
+    let mut filler = fs::File::create(mounted.path().join("filler")).unwrap();
     while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
     while std::io::Write::write_all(&mut filler, &[0; 1]).is_ok() {}
     assert_eq!(store.images().unwrap().len(), images.len());
@@ -75,7 +58,7 @@ fn full_disk_allows_reading_and_deleting() {
 fn import_needs_the_size_of_the_image_once() {
     let scratch = Scratch::new();
     let Some(mounted) = Mounted::new(&scratch, "8m") else { return };
-    let store = Store::open(mounted.0.join("store")).unwrap();
+    let store = Store::open(mounted.path().join("store")).unwrap();
     // More than half of what is free after the reserve: a second copy would not fit.
     let image = store.import(stream(large("large", 5_000_000)), &ImportOptions::new()).unwrap();
     assert!(image.size > 5_000_000);

@@ -18,6 +18,7 @@ mod habits;
 mod killing;
 mod layouts;
 mod lifecycle;
+mod mounted;
 mod opening;
 mod options;
 mod orders;
@@ -30,7 +31,9 @@ mod simulation;
 mod tar;
 
 #[cfg(feature = "server")]
-pub(crate) use full_disk::Mounted;
+pub(crate) use mounted::Mounted;
+#[cfg(feature = "remote")]
+pub(crate) use sharing::Meddling;
 pub(crate) use tar::member;
 
 use std::fs;

@@ -10,7 +10,7 @@ use lxd_image::store::{Area, CheckOptions, CheckReport, ExportOptions, Finding, 
 use lxd_image::{Cancel, ErrorKind, Limits, Monitor};
 use rustix::io::Errno;
 
-use super::full_disk::Mounted;
+use super::Mounted;
 use super::simulation::{Fault, Machine};
 use super::*;
 

@@ -10,18 +10,18 @@ use lxd_image::{Monitor, Result};
 use super::*;
 
 /// What happens before an object is created, and may refuse it.
-type Before = Box<dyn Fn(&BlobKey) -> Result<()> + Send + Sync>;
+type Before = Box<dyn Fn(&BlobKey, &Monitor) -> Result<()> + Send + Sync>;
 
 /// Blobs beside which something happens before or after each object that is created, and which may refuse it.
-struct Meddling {
-    blobs: Arc<MemoryBlobs>,
-    before: Before,
-    after: Box<dyn Fn() + Send + Sync>,
+pub(crate) struct Meddling {
+    pub(crate) blobs: Arc<MemoryBlobs>,
+    pub(crate) before: Before,
+    pub(crate) after: Box<dyn Fn() + Send + Sync>,
 }
 
 impl BlobStore for Meddling {
     fn put(&self, key: &BlobKey, staged: &mut StagedFile, monitor: &Monitor) -> Result<()> {
-        (self.before)(key)?;
+        (self.before)(key, monitor)?;
         self.blobs.put(key, staged, monitor)?;
         (self.after)();
         Ok(())
@@ -68,7 +68,7 @@ impl Shared {
     /// One where `meddle` happens in the middle of each upload.
     fn meddled(&self, meddle: impl Fn(&Self) + Send + Sync + 'static) -> Store {
         let shared = self.clone();
-        self.over(Box::new(|_| Ok(())), Box::new(move || meddle(&shared)))
+        self.over(Box::new(|_, _| Ok(())), Box::new(move || meddle(&shared)))
     }
 
     fn over(&self, before: Before, after: Box<dyn Fn() + Send + Sync>) -> Store {
@@ -158,7 +158,7 @@ fn upload_that_resumes_after_a_sweep_leaves_nothing() {
     let shared = Shared::default();
     let other = shared.clone();
     // It slept between the note and the object.
-    let swept = move |_: &BlobKey| {
+    let swept = move |_: &BlobKey, _: &Monitor| {
         drop(other.machine(NOW + 2 * DAY));
         Ok(())
     };
@@ -170,7 +170,7 @@ fn upload_that_resumes_after_a_sweep_leaves_nothing() {
 #[test]
 fn image_is_deleted_even_if_no_sidecar_can_be_written() {
     let shared = Shared::default();
-    let full = |key: &BlobKey| match key.as_str().ends_with(".json") {
+    let full = |key: &BlobKey, _: &Monitor| match key.as_str().ends_with(".json") {
         true => Err(lxd_image::Error::new(ErrorKind::StorageFull, "no space is left")),
         false => Ok(()),
     };

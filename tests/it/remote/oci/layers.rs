@@ -11,17 +11,14 @@ use lxd_image::format::{ImageSource, Input};
 use lxd_image::io::Blob;
 use lxd_image::oci::{Descriptor, Digest, ImageConfig, Manifest, RootfsLayers, media_type, to_json};
 use lxd_image::remote::{CopyOptions, copy};
-use lxd_image::store::{
-    BlobKey, BlobStore, CheckOptions, ImportOptions, MemoryBlobs, MemoryCatalog, StagedFile, Store, StoreOptions,
-    StoredImage,
-};
-use lxd_image::{Cancel, ErrorKind, Monitor, Result};
+use lxd_image::store::{BlobKey, CheckOptions, ImportOptions, MemoryCatalog, Store, StoreOptions, StoredImage};
+use lxd_image::{Cancel, ErrorKind, Monitor};
 
 use super::fake::Fake;
 use super::{registry, store};
 use crate::remote::failed;
 use crate::remote::server::{Server, head, hold};
-use crate::store::{Mounted, Scratch, member, metadata, stream, unified_with};
+use crate::store::{Meddling, Mounted, Scratch, member, metadata, stream, unified_with};
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -224,44 +221,21 @@ fn import_that_finds_no_room_takes_that_of_kept_layers() {
     assert_eq!(store.layers().unwrap().layers, 0);
 }
 
-/// Blobs of which a layer is uploaded for as long as it is not cancelled.
-struct Endless {
-    blobs: MemoryBlobs,
-    has_begun: Arc<AtomicBool>,
-}
-
-impl BlobStore for Endless {
-    fn put(&self, key: &BlobKey, staged: &mut StagedFile, monitor: &Monitor) -> Result<()> {
-        while key.as_str().ends_with(".layer") {
-            self.has_begun.store(true, Ordering::Relaxed);
-            monitor.check()?;
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.blobs.put(key, staged, monitor)
-    }
-
-    fn open(&self, key: &BlobKey) -> Result<Blob> {
-        self.blobs.open(key)
-    }
-
-    fn delete(&self, keys: &[BlobKey]) -> Result<()> {
-        self.blobs.delete(keys)
-    }
-
-    fn list(&self, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>> {
-        self.blobs.list(after, limit)
-    }
-
-    fn archive(&self, keys: &[BlobKey]) -> Result<()> {
-        self.blobs.archive(keys)
-    }
-}
-
 #[test]
 fn cancelled_copy_does_not_wait_for_the_upload_of_a_layer() {
     let (server, _) = two_images();
     let (has_begun, cancel) = (Arc::new(AtomicBool::new(false)), Cancel::new());
-    let blobs = Endless { blobs: MemoryBlobs::new(), has_begun: Arc::clone(&has_begun) };
+    let begun = Arc::clone(&has_begun);
+    // A layer is uploaded for as long as it is not cancelled.
+    let endless = move |key: &BlobKey, monitor: &Monitor| {
+        while key.as_str().ends_with(".layer") {
+            begun.store(true, Ordering::Relaxed);
+            monitor.check()?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    };
+    let blobs = Meddling { blobs: Arc::default(), before: Box::new(endless), after: Box::new(|| {}) };
     let scratch = lxd_image::store::Scratch::in_memory();
     let store = StoreOptions::new().open_parts(Arc::new(blobs), Arc::new(MemoryCatalog::new()), scratch);
     let stop = cancel.clone();
