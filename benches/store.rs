@@ -7,11 +7,11 @@ use std::io::Cursor;
 use std::path::PathBuf;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use lxd_image::Fingerprint;
 use lxd_image::format::{ImageSource, Input};
 use lxd_image::store::{
     Alias, Catalog, ImageQuery, ImportOptions, Order, PruneOptions, SqliteCatalog, Store, StoredImage,
 };
+use lxd_image::{Fingerprint, Monitor};
 
 #[path = "../tests/it/store/tar.rs"]
 mod tar;
@@ -43,7 +43,9 @@ fn filled(count: usize) -> (PathBuf, Store, SqliteCatalog, StoredImage) {
     let path = std::env::temp_dir().join(format!("lxd-image-bench-{}-{count}", std::process::id()));
     let _ = std::fs::remove_dir_all(&path);
     let store = Store::open(&path).unwrap();
-    let first = store.import(image(usize::MAX), &ImportOptions::new().alias(Alias::new("first").unwrap())).unwrap();
+    let first = store
+        .import(image(usize::MAX), &ImportOptions::new().alias(Alias::new("first").unwrap()), &Monitor::none())
+        .unwrap();
     let rows = SqliteCatalog::of_store(&path).unwrap();
     rows.write(&mut |catalog| {
         for number in 0..count {
@@ -107,7 +109,7 @@ fn store(criterion: &mut Criterion) {
                     image(number)
                 },
                 |source| {
-                    let done = store.import(source, &ImportOptions::new()).unwrap();
+                    let done = store.import(source, &ImportOptions::new(), &Monitor::none()).unwrap();
                     store.delete(&done.fingerprint).unwrap();
                 },
                 BatchSize::PerIteration,
@@ -118,9 +120,9 @@ fn store(criterion: &mut Criterion) {
                 || {
                     number += 1;
                     let options = ImportOptions::new().cached(true).expires_at(1);
-                    store.import(image(number), &options).unwrap();
+                    store.import(image(number), &options, &Monitor::none()).unwrap();
                 },
-                |()| assert_eq!(store.prune(&PruneOptions::default()).unwrap().images.len(), 1),
+                |()| assert_eq!(store.prune(&PruneOptions::default(), &Monitor::none()).unwrap().images.len(), 1),
                 BatchSize::PerIteration,
             );
         });

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use lxd_image::Metadata;
 use lxd_image::format::{Codec, Compression, Image, ImageSource, PackOptions, Rootfs, UnpackOptions, pack};
+use lxd_image::{Metadata, Monitor};
 
 /// A directory that goes away with the run; in memory where there is such a place, so that a slow
 /// disk hides nothing.
@@ -127,7 +127,7 @@ fn unpacking(criterion: &mut Criterion) {
             continue;
         }
         let image = place.at(&format!("image-{codec}"));
-        let written = pack(&rootfs, &image, &options(codec)).expect("an image");
+        let written = pack(&rootfs, &image, &options(codec), &Monitor::none()).expect("an image");
         let mut group = criterion.benchmark_group(format!("unpack/{codec}"));
         group.sample_size(10);
         group.bench_function("lxd-image", |bencher| {
@@ -135,7 +135,9 @@ fn unpacking(criterion: &mut Criterion) {
                 || place.without("out"),
                 |out| {
                     let image = Image::open(ImageSource::open(&image, None).expect("the image")).expect("an image");
-                    image.unpack_verified(out, &written.fingerprint, &UnpackOptions::new()).expect("a tree")
+                    image
+                        .unpack_verified(out, &written.fingerprint, &UnpackOptions::new(), &Monitor::none())
+                        .expect("a tree")
                 },
                 BatchSize::PerIteration,
             );
@@ -164,7 +166,7 @@ fn packing(criterion: &mut Criterion) {
         group.bench_function("lxd-image", |bencher| {
             bencher.iter_batched(
                 || place.without("packed"),
-                |out| pack(&rootfs, out, &options(codec)).expect("an image"),
+                |out| pack(&rootfs, out, &options(codec), &Monitor::none()).expect("an image"),
                 BatchSize::PerIteration,
             );
         });

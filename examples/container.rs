@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use lxd_image::format::{Image, ImageSource, PackOptions, Rootfs, UnpackOptions, pack};
 use lxd_image::templates::{ApplyOptions, DeferredTrigger, Instance, InstanceDir, Trigger, apply};
-use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Limits, Metadata, Result, TemplateRule};
+use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Limits, Metadata, Monitor, Result, TemplateRule};
 
 fn main() -> ExitCode {
     let work = std::env::temp_dir().join(format!("lxd-image-example-{}", std::process::id()));
@@ -40,7 +40,7 @@ fn run(work: &Path) -> Result<()> {
     // Nothing is visible at `c1` before all of it is unpacked and the fingerprint is the right one.
     let instance = work.join("c1");
     let image = Image::open(ImageSource::open(&image, None)?)?;
-    let unpacked = image.unpack_verified(&instance, &fingerprint, &UnpackOptions::new())?;
+    let unpacked = image.unpack_verified(&instance, &fingerprint, &UnpackOptions::new(), &Monitor::none())?;
     println!("unpacked {}: {} entries", unpacked.fingerprint, unpacked.report.entries);
 
     // What waits for the first start. A manager keeps it with the instance.
@@ -65,7 +65,8 @@ fn start(name: &str, directory: &Path, deferred: &mut DeferredTrigger) -> Result
         .context();
     for trigger in deferred.at_start() {
         // The rules in the image are a stranger's. Whatever they say, nothing outside of the root is touched.
-        let applied = apply(&directory, metadata.templates(), trigger, &context, &ApplyOptions::new())?;
+        let applied =
+            apply(&directory, metadata.templates(), trigger, &context, &ApplyOptions::new(), &Monitor::none())?;
         for outcome in applied.outcomes {
             let path = Escaped(outcome.path.as_bytes()).to_string();
             println!("  {trigger:<7} {path:<15} {:<9} {}", outcome.action.name(), outcome.action);
@@ -92,6 +93,6 @@ fn small_image(work: &Path) -> Result<(PathBuf, Fingerprint)> {
 
     let image = work.join("image.tar.xz");
     let options = PackOptions::new(metadata).templates(work.join("templates"));
-    let written = pack(&Rootfs::open(work.join("tree"))?, &image, &options)?;
+    let written = pack(&Rootfs::open(work.join("tree"))?, &image, &options, &Monitor::none())?;
     Ok((image, written.fingerprint))
 }

@@ -2810,7 +2810,8 @@ lxi_status lxi_store_import(const struct lxi_store *store,
                             struct lxi_error **error);
 
 // Packs a root file system and imports the image in one step: what a container manager does with a stopped instance.
-// `options`, `image` and `written` may be NULL.
+// `options`, `image` and `written` may be NULL. The monitor is that of `packing` or of `options`; two that differ are
+// LXI_INVALID_INPUT.
 //
 // Owner: the caller, who frees the results with `lxi_stored_image_free` and `lxi_written_free`. Threads: any. Errors:
 // those of `lxi_pack_to` and of `lxi_store_import`; the store is as it was.

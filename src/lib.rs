@@ -4,6 +4,7 @@
 //! (*unified*) or two files (*split*), named by the sha256 of its bytes as stored: its *fingerprint*.
 //!
 //! ```
+//! use lxd_image::Monitor;
 //! use lxd_image::format::{Image, PackOptions, Rootfs, ImageSource, UnpackOptions, VerifyOptions, pack};
 //! use lxd_image::Metadata;
 //!
@@ -12,18 +13,20 @@
 //! # std::fs::write(dir.join("root/etc/hostname"), "box\n")?;
 //! // A tree becomes an image. The same tree gives the same bytes.
 //! let metadata = Metadata::new("x86_64", 1_700_000_000)?;
-//! let written = pack(&Rootfs::open(dir.join("root"))?, dir.join("box.tar.zst"), &PackOptions::new(metadata))?;
+//! let (root, packing) = (Rootfs::open(dir.join("root"))?, PackOptions::new(metadata));
+//! let written = pack(&root, dir.join("box.tar.zst"), &packing, &Monitor::none())?;
 //!
 //! // Opening looks at a few KiB; the metadata is read without unpacking anything.
 //! let image = Image::open(ImageSource::open(dir.join("box.tar.zst"), None)?)?;
 //! assert_eq!(image.metadata()?.architecture(), "x86_64");
 //!
 //! // One pass: hashed, decoded, checked and written. Nothing is visible unless the fingerprint matches.
-//! let unpacked = image.unpack_verified(dir.join("c1"), &written.fingerprint, &UnpackOptions::new())?;
+//! let options = UnpackOptions::new();
+//! let unpacked = image.unpack_verified(dir.join("c1"), &written.fingerprint, &options, &Monitor::none())?;
 //! assert_eq!(std::fs::read_to_string(unpacked.path.join("rootfs/etc/hostname"))?, "box\n");
 //!
 //! // Or only look: what it holds, and every rule that it breaks.
-//! assert!(image.verify(&VerifyOptions::new())?.findings.is_empty());
+//! assert!(image.verify(&VerifyOptions::new(), &Monitor::none())?.findings.is_empty());
 //! # std::fs::remove_dir_all(&dir)?;
 //! # Ok::<(), lxd_image::Error>(())
 //! ```
@@ -70,6 +73,7 @@
 //! # fn main() -> lxd_image::Result<()> {
 //! use std::sync::Arc;
 //!
+//! use lxd_image::Monitor;
 //! use lxd_image::Cancel;
 //! use lxd_image::format::{ImageSource, Input};
 //! use lxd_image::server::{Handler, Listener, ListenerOptions, ServerOptions};
@@ -77,7 +81,7 @@
 //!
 //! let store = Store::open("/var/lib/lxd-image")?;
 //! let options = ImportOptions::new().alias(Alias::new("box")?).public(true);
-//! store.import(ImageSource::unified(Input::open("box.tar.zst")?), &options)?;
+//! store.import(ImageSource::unified(Input::open("box.tar.zst")?), &options, &Monitor::none())?;
 //!
 //! let handler = Handler::new(store, ServerOptions::new());
 //! // Without a certificate it speaks HTTP, for a proxy in front of it.
@@ -96,16 +100,17 @@
 //! ```no_run
 //! # #[cfg(feature = "remote")]
 //! # fn main() -> lxd_image::Result<()> {
+//! use lxd_image::Monitor;
 //! use lxd_image::remote::{ClientOptions, CopyOptions, Simplestreams, RemoteRefresh, copy, open_source};
 //! use lxd_image::store::{RefreshOptions, Store};
 //!
 //! let store = Store::open("/var/lib/lxd-image")?;
 //! let remote = Simplestreams::new(ClientOptions::new(), &"https://images.example".parse()?)?;
-//! copy(&remote, "debian/12", &store, &CopyOptions::new().auto_update(true))?;
+//! copy(&remote, "debian/12", &store, &CopyOptions::new().auto_update(true), &Monitor::none())?;
 //!
 //! // Once a day: replaces what has a newer version, and keeps aliases and edited properties.
 //! let remotes = RemoteRefresh::new(|source| open_source(source, ClientOptions::new()));
-//! for (image, outcome) in store.refresh_all(&remotes, &RefreshOptions::new())? {
+//! for (image, outcome) in store.refresh_all(&remotes, &RefreshOptions::new(), &Monitor::none())? {
 //!     println!("{}: {outcome:?}", image.fingerprint);
 //! }
 //! # Ok(())

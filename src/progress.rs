@@ -135,7 +135,8 @@ impl Record {
     }
 }
 
-/// Progress, cancellation and the record of what is left out, as options of a long call carry them.
+/// Progress, cancellation and the record of what is left out: the last parameter of every long call, before a closure if it
+/// takes one.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -151,7 +152,7 @@ impl Record {
 /// # std::fs::create_dir_all(dir.join("etc"))?;
 /// # let about = lxd_image::Metadata::new("x86_64", 1_700_000_000)?;
 /// # let options = lxd_image::format::PackOptions::new(about);
-/// # lxd_image::format::pack(&lxd_image::format::Rootfs::open(&dir)?, &file, &options)?;
+/// # lxd_image::format::pack(&lxd_image::format::Rootfs::open(&dir)?, &file, &options, &Monitor::none())?;
 /// let cancel = Cancel::new();
 /// let seen = Arc::new(AtomicU64::new(0));
 /// let shown = Arc::clone(&seen);
@@ -160,12 +161,12 @@ impl Record {
 ///     ControlFlow::Continue(()) // `Break` stops the call, too
 /// }));
 /// let image = Image::open(ImageSource::unified(Input::open(&file)?))?;
-/// image.verify(&VerifyOptions::new().monitor(monitor.clone()))?;
+/// image.verify(&VerifyOptions::new(), &monitor)?;
 /// assert!(seen.load(Ordering::Relaxed) > 0);
 /// assert!(monitor.omissions().is_empty()); // nothing of the image would be left out
 ///
 /// cancel.cancel(); // as a handler of Ctrl-C does, from any thread
-/// let stopped = image.verify(&VerifyOptions::new().monitor(monitor)).unwrap_err();
+/// let stopped = image.verify(&VerifyOptions::new(), &monitor).unwrap_err();
 /// assert_eq!(stopped.kind(), ErrorKind::Cancelled);
 /// # std::fs::remove_file(&file)?;
 /// # std::fs::remove_dir_all(&dir)?;

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use lxd_image::Result;
 use lxd_image::format::{Image, ImageSource, UnpackOptions};
+use lxd_image::{Monitor, Result};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let unpack = || -> Result<()> {
         let expected = fingerprint.parse()?;
         let image = Image::open(ImageSource::open(image, None)?)?;
-        image.unpack_verified(destination, &expected, &UnpackOptions::new()).map(drop)
+        image.unpack_verified(destination, &expected, &UnpackOptions::new(), &Monitor::none()).map(drop)
     };
     match unpack() {
         Ok(()) => ExitCode::SUCCESS,

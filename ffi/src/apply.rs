@@ -1,7 +1,7 @@
 //! Applying an image's templates to an instance made of it, and what became of each rule.
 
-use lxd_image::Result;
 use lxd_image::templates::{Action, ApplyOptions, ApplyReport, InstanceDir, Trigger, apply};
+use lxd_image::{Limits, Monitor, Result};
 
 use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
@@ -109,7 +109,7 @@ pub struct AppliedView {
 versioned!(lxi_apply_options, lxi_outcome);
 handles! { lxi_applied(15) = AppliedView; }
 
-unsafe fn apply_options(pointer: *const lxi_apply_options) -> Result<(ApplyOptions, lxd_image::Limits)> {
+unsafe fn apply_options(pointer: *const lxi_apply_options) -> Result<(ApplyOptions, Limits, Monitor)> {
     let given = args::options(pointer)?;
     let flags = args::flags(given.flags, 3, "flags of applying")?;
     let limits = limits_or_default(given.limits)?;
@@ -118,15 +118,14 @@ unsafe fn apply_options(pointer: *const lxi_apply_options) -> Result<(ApplyOptio
         .dialect(dialect(given.dialect)?)
         .limits(limits.clone())
         .keep_going(flags & LXI_APPLY_KEEP_GOING != 0)
-        .dry_run(flags & LXI_APPLY_DRY_RUN != 0)
-        .monitor(monitor_from(given.monitor)?);
+        .dry_run(flags & LXI_APPLY_DRY_RUN != 0);
     if given.id_map_len > 0 {
         options = options.shift_owners(move |id| map.shift(id));
     }
     if let Some(output) = args::optional_path(given.output, "output directory")? {
         options = options.output(output);
     }
-    Ok((options, limits))
+    Ok((options, limits, monitor_from(given.monitor)?))
 }
 
 /// What one of the two calls below was given.
@@ -141,14 +140,14 @@ struct ApplyArguments {
 unsafe fn run(given: &ApplyArguments, instance: impl FnOnce() -> Result<InstanceDir>) -> Result<()> {
     let place = if given.applied.is_null() { None } else { Some(args::out_handle(given.applied, "applied")?) };
     let trigger: Trigger = args::text(given.trigger, "trigger")?.parse()?;
-    let (options, limits) = apply_options(given.options)?;
+    let (options, limits, monitor) = apply_options(given.options)?;
     let (context, metadata) = (handle::get(given.context)?, handle::get_optional(given.metadata)?);
     let instance = instance()?;
     let metadata = match metadata {
         Some(metadata) => metadata.clone(),
         None => instance.metadata(&limits)?,
     };
-    let (applied, failure) = match apply(&instance, metadata.templates(), trigger, context, &options) {
+    let (applied, failure) = match apply(&instance, metadata.templates(), trigger, context, &options, &monitor) {
         Ok(applied) => (applied, None),
         Err(failed) => (failed.report, Some(failed.error)),
     };

@@ -58,7 +58,8 @@ pub unsafe extern "C" fn lxi_image_differences(
     call(error, || {
         let (found, count) = (args::out_handle(found, "found")?, args::out(count, 0, "count")?);
         let (first, second) = (handle::get(first)?, handle::get(second)?);
-        let differences = differences(first, second, &verify_options(options)?.0)?;
+        let (options, _, monitor) = verify_options(options)?;
+        let differences = differences(first, second, &options, &monitor)?;
         count.set(differences.len());
         found.set(handle::make(differences));
         Ok(())

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::os::unix::ffi::OsStrExt;
 
-use lxd_image::store::{ExportOptions, Exported};
+use lxd_image::store::Exported;
 
 use crate::about::index_out_of_range;
 use crate::args;
@@ -40,8 +40,9 @@ pub unsafe extern "C" fn lxi_store_export(
     call(error, || {
         let place = if exported.is_null() { None } else { Some(args::out_handle(exported, "exported")?) };
         let store = handle::get(store)?;
-        let options = ExportOptions::new().monitor(monitor_from(monitor)?);
-        let done = store.export(&args::fingerprint(fingerprint)?, args::path(target, "target")?, &options)?;
+        let (of, target, monitor) =
+            (args::fingerprint(fingerprint)?, args::path(target, "target")?, monitor_from(monitor)?);
+        let done = store.export(&of, target, &monitor)?;
         if let Some(place) = place {
             place.set(handle::make(done));
         }
@@ -68,9 +69,9 @@ pub unsafe extern "C" fn lxi_store_export_to(
     call(error, || {
         let place = if bytes.is_null() { None } else { Some(args::out(bytes, 0, "bytes")?) };
         let store = handle::get(store)?;
-        let options = ExportOptions::new().monitor(monitor_from(monitor)?);
+        let monitor = monitor_from(monitor)?;
         let mut writer = Writer::new(write, user)?;
-        let size = store.export_to(&args::fingerprint(fingerprint)?, &mut writer, &options)?;
+        let size = store.export_to(&args::fingerprint(fingerprint)?, &mut writer, &monitor)?;
         if let Some(place) = place {
             place.set(size);
         }

@@ -1,8 +1,8 @@
 //! Bringing images into a store: from files, streams, or a tree that is packed on the way.
 
-use lxd_image::Result;
 use lxd_image::metadata::Properties;
 use lxd_image::store::{Alias, ImportOptions, UpdateSource};
+use lxd_image::{Monitor, Result};
 
 use crate::args::{self, versioned};
 use crate::error::{call, lxi_error};
@@ -96,7 +96,7 @@ pub(crate) unsafe fn alias(given: lxi_alias) -> Result<Alias> {
     Ok(alias.described(args::text(given.description, "description of an alias")?))
 }
 
-unsafe fn import_options(pointer: *const lxi_import_options) -> Result<ImportOptions> {
+unsafe fn import_options(pointer: *const lxi_import_options) -> Result<(ImportOptions, Monitor)> {
     let given = args::options(pointer)?;
     let flags = args::flags(given.flags, 63, "flags of importing")?;
     let mut options = ImportOptions::new()
@@ -105,8 +105,7 @@ unsafe fn import_options(pointer: *const lxi_import_options) -> Result<ImportOpt
         .auto_update(flags & LXI_IMPORT_AUTO_UPDATE != 0)
         .cached(flags & LXI_IMPORT_CACHED != 0)
         .add_aliases_to_existing(flags & LXI_IMPORT_ADD_ALIASES != 0)
-        .replace_images(flags & LXI_IMPORT_REPLACE_IMAGES != 0)
-        .monitor(monitor_from(given.monitor)?);
+        .replace_images(flags & LXI_IMPORT_REPLACE_IMAGES != 0);
     for given in args::items(given.aliases, given.aliases_len, "aliases")? {
         options = options.alias(alias(*given)?);
     }
@@ -130,7 +129,7 @@ unsafe fn import_options(pointer: *const lxi_import_options) -> Result<ImportOpt
     if !given.source.is_null() {
         options = options.source(update_source(given.source)?);
     }
-    Ok(options)
+    Ok((options, monitor_from(given.monitor)?))
 }
 
 unsafe fn update_source(pointer: *const lxi_update_source) -> Result<UpdateSource> {
@@ -169,8 +168,8 @@ pub unsafe extern "C" fn lxi_store_import(
         let source = source(first, second);
         let place = if image.is_null() { None } else { Some(args::out_handle(image, "image")?) };
         let store = handle::get(store)?;
-        let options = import_options(options)?;
-        let done = store.import(source?, &options)?;
+        let (options, monitor) = import_options(options)?;
+        let done = store.import(source?, &options, &monitor)?;
         if let Some(place) = place {
             place.set(stored(done));
         }
@@ -179,7 +178,8 @@ pub unsafe extern "C" fn lxi_store_import(
 }
 
 /// Packs a root file system and imports the image in one step: what a container manager does with a stopped instance.
-/// `options`, `image` and `written` may be NULL.
+/// `options`, `image` and `written` may be NULL. The monitor is that of `packing` or of `options`; two that differ are
+/// LXI_INVALID_INPUT.
 ///
 /// Owner: the caller, who frees the results with `lxi_stored_image_free` and `lxi_written_free`. Threads: any. Errors:
 /// those of `lxi_pack_to` and of `lxi_store_import`; the store is as it was.
@@ -193,13 +193,18 @@ pub unsafe extern "C" fn lxi_store_publish(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let packing = pack_options(packing);
+        let packed_by = pack_options(packing);
         let image = if image.is_null() { None } else { Some(args::out_handle(image, "image")?) };
         let written = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
         let store = handle::get(store)?;
-        let options = import_options(options)?;
-        let (rootfs, packing) = packing?;
-        let (done, packed) = store.publish(&rootfs, &packing, &options)?;
+        let monitors = (args::required(packing)?.monitor, args::options(options)?.monitor);
+        if monitors.0 != monitors.1 && !monitors.0.is_null() && !monitors.1.is_null() {
+            return Err(args::invalid("the two monitors differ, and the call has one"));
+        }
+        let (options, importing) = import_options(options)?;
+        let (rootfs, packing, monitor) = packed_by?;
+        let monitor = if monitors.1.is_null() { monitor } else { importing };
+        let (done, packed) = store.publish(&rootfs, &packing, &options, &monitor)?;
         if let Some(image) = image {
             image.set(stored(done));
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lxd_image::store::{CheckOptions, CheckReport, Finding, PruneOptions, Pruned, Removed, Store};
-use lxd_image::{Fingerprint, Result};
+use lxd_image::{Fingerprint, Monitor, Result};
 
 use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn lxi_store_prune(
         if flags & LXI_PRUNE_MAX_BYTES != 0 {
             options = options.max_bytes(given.max_bytes);
         }
-        let done = store.prune(&options.dry_run(flags & LXI_PRUNE_DRY_RUN != 0))?;
+        let done = store.prune(&options.dry_run(flags & LXI_PRUNE_DRY_RUN != 0), &Monitor::none())?;
         if let Some(count) = count {
             count.set(done.images.len());
         }
@@ -228,11 +228,11 @@ pub unsafe extern "C" fn lxi_pruned_free(pruned: *mut lxi_pruned) -> lxi_status 
     free(pruned)
 }
 
-unsafe fn check_options(pointer: *const lxi_check_options) -> Result<CheckOptions> {
+unsafe fn check_options(pointer: *const lxi_check_options) -> Result<(CheckOptions, Monitor)> {
     let given = args::options(pointer)?;
     let flags = args::flags(given.flags, LXI_CHECK_REPAIR, "flags of checking")?;
     args::flags(given.reserved, 0, "reserved bits of checking")?;
-    Ok(CheckOptions::new().repair(flags != 0).monitor(monitor_from(given.monitor)?))
+    Ok((CheckOptions::new().repair(flags != 0), monitor_from(given.monitor)?))
 }
 
 fn found(report: CheckReport) -> *mut lxi_check_report {
@@ -254,7 +254,8 @@ pub unsafe extern "C" fn lxi_store_check(
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(report, "report")?;
-        place.set(found(handle::get(store)?.check(&check_options(options)?)?));
+        let (options, monitor) = check_options(options)?;
+        place.set(found(handle::get(store)?.check(&options, &monitor)?));
         Ok(())
     })
 }
@@ -276,7 +277,8 @@ pub unsafe extern "C" fn lxi_store_repair(
     call(error, || {
         let place = args::out_handle(report, "report")?;
         let path = args::path(path, "store's path")?;
-        place.set(found(Store::repair(path, &store_options(open_options)?, &self::check_options(check_options)?)?));
+        let (options, monitor) = self::check_options(check_options)?;
+        place.set(found(Store::repair(path, &store_options(open_options)?, &options, &monitor)?));
         Ok(())
     })
 }

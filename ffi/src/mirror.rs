@@ -78,11 +78,12 @@ unsafe fn run(
     let given = args::options(options)?;
     let flags = args::flags(given.flags, LXI_MIRROR_DELETE, "flags of mirroring")?;
     args::flags(given.reserved, 0, "reserved bits of mirroring")?;
-    let mut options = MirrorOptions::new().delete(flags != 0).monitor(monitor_from(given.monitor)?);
+    let mut options = MirrorOptions::new().delete(flags != 0);
     for filter in filters(given.filters, given.filters_len)? {
         options = options.filter(filter);
     }
-    let Mirrored { copied, kept, removed, failed, .. } = mirror(handle::get(remote)?.source(), target, &options)?;
+    let (remote, monitor) = (handle::get(remote)?, monitor_from(given.monitor)?);
+    let Mirrored { copied, kept, removed, failed, .. } = mirror(remote.source(), target, &options, &monitor)?;
     let failed = failed.into_iter().map(|(of, error)| (of, Report::new(error))).collect();
     Ok(handle::make(MirroredView { copied, kept, removed, failed }))
 }

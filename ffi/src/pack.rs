@@ -3,8 +3,8 @@
 use std::ffi::c_void;
 use std::os::unix::ffi::OsStrExt;
 
-use lxd_image::Result;
 use lxd_image::format::{ConvertOptions, ImageForm, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
+use lxd_image::{Monitor, Result};
 
 use crate::about::index_out_of_range;
 use crate::args::{self, invalid, versioned};
@@ -145,7 +145,7 @@ fn rootfs_format(given: lxi_rootfs_format) -> Result<Option<RootfsFormat>> {
 }
 
 /// What is packed, and how.
-pub(crate) unsafe fn pack_options(pointer: *const lxi_pack_options) -> Result<(Rootfs, PackOptions)> {
+pub(crate) unsafe fn pack_options(pointer: *const lxi_pack_options) -> Result<(Rootfs, PackOptions, Monitor)> {
     let given = args::required(pointer)?;
     // Taken first, so that a stream is released whatever else is wrong.
     let disk = (!given.disk.is_null()).then(|| one_input(given.disk));
@@ -181,15 +181,14 @@ pub(crate) unsafe fn pack_options(pointer: *const lxi_pack_options) -> Result<(R
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }
-    let options =
-        options.all_xattrs(flags & LXI_PACK_ALL_XATTRS != 0).limits(limits).monitor(monitor_from(given.monitor)?);
-    Ok((rootfs, options))
+    let options = options.all_xattrs(flags & LXI_PACK_ALL_XATTRS != 0).limits(limits);
+    Ok((rootfs, options, monitor_from(given.monitor)?))
 }
 
-unsafe fn convert_options(pointer: *const lxi_convert_options) -> Result<ConvertOptions> {
+unsafe fn convert_options(pointer: *const lxi_convert_options) -> Result<(ConvertOptions, Monitor)> {
     let given = args::options(pointer)?;
     args::flags(given.flags, 0, "flags of converting")?;
-    let mut options = ConvertOptions::new().monitor(monitor_from(given.monitor)?);
+    let mut options = ConvertOptions::new();
     if let Some(form) = form(given.form)? {
         options = options.form(form);
     }
@@ -205,7 +204,7 @@ unsafe fn convert_options(pointer: *const lxi_convert_options) -> Result<Convert
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }
-    Ok(options)
+    Ok((options, monitor_from(given.monitor)?))
 }
 
 /// Packs to the file `out`; a split image's rootfs goes to `out` with `.root` behind it. The same tree gives the same
@@ -224,8 +223,8 @@ pub unsafe extern "C" fn lxi_pack(
     call(error, || {
         let packing = pack_options(options);
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
-        let (rootfs, options) = packing?;
-        let done = pack(&rootfs, args::path(out, "output")?, &options)?;
+        let (rootfs, options, monitor) = packing?;
+        let done = pack(&rootfs, args::path(out, "output")?, &options, &monitor)?;
         if let Some(place) = place {
             place.set(handle::make(done.into()));
         }
@@ -248,9 +247,9 @@ pub unsafe extern "C" fn lxi_pack_to(
     call(error, || {
         let packing = pack_options(options);
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
-        let (rootfs, options) = packing?;
+        let (rootfs, options, monitor) = packing?;
         let (revoker, writer) = RevocableWriter::new(Writer::new(write, user)?);
-        let done = pack_to(&rootfs, writer, &options);
+        let done = pack_to(&rootfs, writer, &options, &monitor);
         drop(revoker);
         let done = done?;
         if let Some(place) = place {
@@ -276,7 +275,8 @@ pub unsafe extern "C" fn lxi_image_convert(
 ) -> lxi_status {
     call(error, || {
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
-        let done = handle::get(image)?.convert(args::path(out, "output")?, &convert_options(options)?)?;
+        let (options, monitor) = convert_options(options)?;
+        let done = handle::get(image)?.convert(args::path(out, "output")?, &options, &monitor)?;
         if let Some(place) = place {
             place.set(handle::make(done.into()));
         }
@@ -301,7 +301,8 @@ pub unsafe extern "C" fn lxi_image_convert_to(
     call(error, || {
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
         let (revoker, writer) = RevocableWriter::new(Writer::new(write, user)?);
-        let done = handle::get(image)?.convert_to(writer, &convert_options(options)?);
+        let done = convert_options(options)
+            .and_then(|(options, monitor)| handle::get(image)?.convert_to(writer, &options, &monitor));
         drop(revoker);
         let done = done?;
         if let Some(place) = place {

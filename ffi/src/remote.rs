@@ -324,8 +324,7 @@ pub unsafe extern "C" fn lxi_remote_upload(
             .copy_aliases(flags & LXI_UPLOAD_COPY_ALIASES != 0)
             .reuse_aliases(flags & LXI_UPLOAD_REUSE_ALIASES != 0)
             .replace_images(flags & LXI_UPLOAD_REPLACE_IMAGES != 0)
-            .public(flags & LXI_UPLOAD_PUBLIC != 0)
-            .monitor(monitor_from(given.monitor)?);
+            .public(flags & LXI_UPLOAD_PUBLIC != 0);
         for given in args::items(given.aliases, given.aliases_len, "aliases")? {
             options = options.alias(import::alias(*given)?);
         }
@@ -334,6 +333,6 @@ pub unsafe extern "C" fn lxi_remote_upload(
         }
         let (store, fingerprint) = (handle::get(store)?, args::fingerprint(fingerprint)?);
         let options = options.statements(store.statements(&fingerprint)?);
-        server.upload(&store.open_image(&fingerprint)?, &options)
+        server.upload(&store.open_image(&fingerprint)?, &options, &monitor_from(given.monitor)?)
     })
 }

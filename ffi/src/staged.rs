@@ -45,7 +45,8 @@ pub unsafe extern "C" fn lxi_image_stage(
     call(error, || {
         let place = args::out_handle(staged, "staged")?;
         let image = handle::get(image)?;
-        let staged = image.stage(args::path(destination, "destination")?, &unpack_options(options)?)?;
+        let (options, monitor) = unpack_options(options)?;
+        let staged = image.stage(args::path(destination, "destination")?, &options, &monitor)?;
         let left = UnpackedView::new(
             std::path::PathBuf::new(),
             staged.fingerprint(),

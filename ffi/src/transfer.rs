@@ -2,7 +2,7 @@
 
 use lxd_image::remote::{CopyOptions, RemoteRefresh, copy, open_source};
 use lxd_image::store::{RefreshOptions, Refreshed};
-use lxd_image::{Fingerprint, Result};
+use lxd_image::{Fingerprint, Monitor, Result};
 
 use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
@@ -120,7 +120,7 @@ impl Outcome {
 versioned!(lxi_copy_options, lxi_refresh_options);
 handles! { lxi_refresh_report(34) = Vec<Outcome>; }
 
-unsafe fn copy_options(pointer: *const lxi_copy_options) -> Result<CopyOptions> {
+unsafe fn copy_options(pointer: *const lxi_copy_options) -> Result<(CopyOptions, Monitor)> {
     let given = args::options(pointer)?;
     let flags = args::flags(given.flags, 63, "flags of copying")?;
     let mut options = CopyOptions::new()
@@ -130,8 +130,7 @@ unsafe fn copy_options(pointer: *const lxi_copy_options) -> Result<CopyOptions> 
         .auto_update(flags & LXI_COPY_AUTO_UPDATE != 0)
         .public(flags & LXI_COPY_PUBLIC != 0)
         .trust_transport(flags & LXI_COPY_TRUST_TRANSPORT != 0)
-        .architectures(architectures(given.architectures, given.architectures_len)?)
-        .monitor(monitor_from(given.monitor)?);
+        .architectures(architectures(given.architectures, given.architectures_len)?);
     for given in args::items(given.aliases, given.aliases_len, "aliases")? {
         options = options.alias(import::alias(*given)?);
     }
@@ -141,10 +140,10 @@ unsafe fn copy_options(pointer: *const lxi_copy_options) -> Result<CopyOptions> 
     if let Some(image_type) = optional_image_type(given.image_type)? {
         options = options.image_type(image_type);
     }
-    Ok(match args::optional_fingerprint(given.expected_fingerprint)? {
-        Some(expected) => options.expected_fingerprint(expected),
-        None => options,
-    })
+    if let Some(expected) = args::optional_fingerprint(given.expected_fingerprint)? {
+        options = options.expected_fingerprint(expected);
+    }
+    Ok((options, monitor_from(given.monitor)?))
 }
 
 /// Copies the image that `reference` names on a remote into the store. One that is there already gets what `options` say,
@@ -166,7 +165,8 @@ pub unsafe extern "C" fn lxi_store_copy_from(
     call(error, || {
         let place = if image.is_null() { None } else { Some(args::out_handle(image, "image")?) };
         let (store, remote) = (handle::get(store)?, handle::get(remote)?);
-        let done = copy(remote.source(), args::text(reference, "reference")?, store, &copy_options(options)?)?;
+        let (options, monitor) = copy_options(options)?;
+        let done = copy(remote.source(), args::text(reference, "reference")?, store, &options, &monitor)?;
         if let Some(place) = place {
             place.set(stored(done));
         }
@@ -193,7 +193,8 @@ pub unsafe extern "C" fn lxi_store_get_or_fetch(
         let place = args::out_handle(image, "image")?;
         let (store, remote) = (handle::get(store)?, handle::get(remote)?);
         let reference = args::text(reference, "reference")?;
-        place.set(stored(store.get_or_fetch(remote.source(), reference, &copy_options(options)?)?));
+        let (options, monitor) = copy_options(options)?;
+        place.set(stored(store.get_or_fetch(remote.source(), reference, &options, &monitor)?));
         Ok(())
     })
 }
@@ -226,19 +227,18 @@ pub unsafe extern "C" fn lxi_store_refresh(
         let sources = RemoteRefresh::new(move |source| match &settings {
             Some(settings) => settings.open_source(source, client.clone()),
             None => open_source(source, client.clone()),
-        })
-        .monitor(monitor.clone());
-        let options = RefreshOptions::new().dry_run(flags != 0).monitor(monitor.clone());
+        });
+        let options = RefreshOptions::new().dry_run(flags != 0);
         let named = args::items(fingerprints, fingerprints_len, "fingerprints")?;
         let outcomes: Vec<Outcome> = if named.is_empty() {
-            let done = store.refresh_all(&sources, &options)?;
+            let done = store.refresh_all(&sources, &options, &monitor)?;
             done.into_iter().map(|(image, result)| Outcome::new(image.fingerprint, result)).collect()
         } else {
             let mut outcomes = Vec::with_capacity(named.len());
             for of in named {
                 monitor.check()?;
                 let of = Fingerprint::from_bytes(of.bytes);
-                outcomes.push(Outcome::new(of, store.refresh(&of, &sources, &options)));
+                outcomes.push(Outcome::new(of, store.refresh(&of, &sources, &options, &monitor)));
             }
             outcomes
         };

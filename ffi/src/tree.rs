@@ -3,11 +3,11 @@
 use std::ffi::c_void;
 use std::time::Duration;
 
-use lxd_image::Fingerprint;
 use lxd_image::protocol::simplestreams::StreamImage;
 use lxd_image::simplestreams::{
     AddOptions, PruneOptions, PrunedTree, Tree, TreeOptions, TreeReport, TreeVerifyOptions,
 };
+use lxd_image::{Fingerprint, Monitor};
 
 use crate::about::{PropertyOut, index_out_of_range};
 use crate::args::{self, versioned};
@@ -250,7 +250,7 @@ pub unsafe extern "C" fn lxi_tree_add(
         let given = args::options(options)?;
         let flags = args::flags(given.flags, LXI_TREE_ADD_NO_DEFAULT_ALIAS, "flags of adding to a tree")?;
         args::flags(given.reserved, 0, "reserved bits of adding to a tree")?;
-        let mut options = AddOptions::new().default_alias(flags == 0).monitor(monitor_from(given.monitor)?);
+        let mut options = AddOptions::new().default_alias(flags == 0);
         for name in args::texts(given.aliases, given.aliases_len, "aliases")? {
             options = options.alias(name)?;
         }
@@ -260,7 +260,7 @@ pub unsafe extern "C" fn lxi_tree_add(
         if let Some(expected) = args::optional_fingerprint(given.expected_fingerprint)? {
             options = options.expected_fingerprint(expected);
         }
-        let added = tree.lock()?.add(source?, &options)?;
+        let added = tree.lock()?.add(source?, &options, &monitor_from(given.monitor)?)?;
         if let Some(place) = place {
             place.set(added.fingerprint.into());
         }
@@ -305,7 +305,8 @@ pub unsafe extern "C" fn lxi_tree_prune(
         if flags & LXI_TREE_PRUNE_AFTER != 0 {
             options = options.after(Duration::from_secs(given.after_seconds));
         }
-        let PrunedTree { versions, files, bytes, waiting, .. } = handle::get(tree)?.lock()?.prune(&options)?;
+        let PrunedTree { versions, files, bytes, waiting, .. } =
+            handle::get(tree)?.lock()?.prune(&options, &Monitor::none())?;
         if pruned.is_null() {
             return Ok(());
         }
@@ -427,8 +428,7 @@ pub unsafe extern "C" fn lxi_tree_verify(
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(report, "report")?;
-        let options = TreeVerifyOptions::new().monitor(monitor_from(monitor)?);
-        let mut report = handle::get(tree)?.verify(&options)?;
+        let mut report = handle::get(tree)?.verify(&TreeVerifyOptions::new(), &monitor_from(monitor)?)?;
         let findings = std::mem::take(&mut report.findings).into_iter().map(Report::new).collect();
         place.set(handle::make(TreeReportView { report, findings }));
         Ok(())

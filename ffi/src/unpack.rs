@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use lxd_image::format::{IdMap, ImageType, UnpackOptions, UnpackReport, Unpacked};
-use lxd_image::{Fingerprint, Metadata, Result};
+use lxd_image::{Fingerprint, Metadata, Monitor, Result};
 
 use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
@@ -130,7 +130,7 @@ pub(crate) unsafe fn id_map(ranges: *const lxi_id_range, len: usize) -> Result<I
         .try_fold(IdMap::identity(), |map, range| map.with_range(range.inside, range.outside, range.count))
 }
 
-pub(crate) unsafe fn unpack_options(pointer: *const lxi_unpack_options) -> Result<UnpackOptions> {
+pub(crate) unsafe fn unpack_options(pointer: *const lxi_unpack_options) -> Result<(UnpackOptions, Monitor)> {
     let given = args::options(pointer)?;
     let flags = args::flags(given.flags, 15, "flags of unpacking")?;
     let mut options = UnpackOptions::new()
@@ -138,12 +138,11 @@ pub(crate) unsafe fn unpack_options(pointer: *const lxi_unpack_options) -> Resul
         .skip_devices(flags & LXI_UNPACK_SKIP_DEVICES != 0)
         .all_xattrs(flags & LXI_UNPACK_ALL_XATTRS != 0)
         .durable(flags & LXI_UNPACK_DURABLE != 0)
-        .map_ids(id_map(given.id_map, given.id_map_len)?)
-        .monitor(monitor_from(given.monitor)?);
+        .map_ids(id_map(given.id_map, given.id_map_len)?);
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }
-    Ok(options)
+    Ok((options, monitor_from(given.monitor)?))
 }
 
 /// Unpacks to `destination` in one pass, hashed, decoded, checked and written at the same time: nothing is visible
@@ -166,7 +165,8 @@ pub unsafe extern "C" fn lxi_image_unpack_verified(
         let place = if unpacked.is_null() { None } else { Some(args::out_handle(unpacked, "unpacked")?) };
         let (image, expected) = (handle::get(image)?, args::fingerprint(expected_fingerprint)?);
         let destination = args::path(destination, "destination")?;
-        let done = image.unpack_verified(destination, &expected, &unpack_options(options)?)?;
+        let (options, monitor) = unpack_options(options)?;
+        let done = image.unpack_verified(destination, &expected, &options, &monitor)?;
         if let Some(place) = place {
             place.set(handle::make(done.into()));
         }
@@ -189,7 +189,8 @@ pub unsafe extern "C" fn lxi_image_unpack_unverified(
     call(error, || {
         let place = if unpacked.is_null() { None } else { Some(args::out_handle(unpacked, "unpacked")?) };
         let image = handle::get(image)?;
-        let done = image.unpack_unverified(args::path(destination, "destination")?, &unpack_options(options)?)?;
+        let (options, monitor) = unpack_options(options)?;
+        let done = image.unpack_unverified(args::path(destination, "destination")?, &options, &monitor)?;
         if let Some(place) = place {
             place.set(handle::make(done.into()));
         }

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 
 use lxd_image::format::{Entry, EntryKind, VerifyOptions, VerifyReport};
-use lxd_image::{Fingerprint, Result};
+use lxd_image::{Fingerprint, Monitor, Result};
 
 use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
@@ -163,15 +163,15 @@ pub struct VerifyReportView {
 versioned!(lxi_verify_options, lxi_verify_info);
 handles! { lxi_verify_report(8) = VerifyReportView; }
 
-/// The options of a call, and whether contents are wanted.
-pub(crate) unsafe fn verify_options(pointer: *const lxi_verify_options) -> Result<(VerifyOptions, bool)> {
+/// The options of a call, whether contents are wanted, and its monitor.
+pub(crate) unsafe fn verify_options(pointer: *const lxi_verify_options) -> Result<(VerifyOptions, bool, Monitor)> {
     let given = args::options(pointer)?;
     let flags = args::flags(given.flags, LXI_VERIFY_CONTENTS, "flags of verifying")?;
-    let mut options = VerifyOptions::new().monitor(monitor_from(given.monitor)?);
+    let mut options = VerifyOptions::new();
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }
-    Ok((options, flags != 0))
+    Ok((options, flags != 0, monitor_from(given.monitor)?))
 }
 
 /// More threads than this only cost memory.
@@ -198,7 +198,8 @@ pub unsafe extern "C" fn lxi_image_verify(
 ) -> lxi_status {
     call(error, || {
         let verification = args::out_handle(verification, "verification")?;
-        verification.set(verified(handle::get(image)?.verify(&verify_options(options)?.0)?));
+        let (options, _, monitor) = verify_options(options)?;
+        verification.set(verified(handle::get(image)?.verify(&options, &monitor)?));
         Ok(())
     })
 }
@@ -222,7 +223,7 @@ pub unsafe extern "C" fn lxi_image_survey(
         let place = if verification.is_null() { None } else { Some(args::out_handle(verification, "verification")?) };
         let show = show.ok_or_else(|| args::invalid("the callback for entries is NULL"))?;
         let image = handle::get(image)?;
-        let (options, contents) = verify_options(options)?;
+        let (options, contents, monitor) = verify_options(options)?;
         let mut take = |entry: &Entry, digest: Option<&Fingerprint>| {
             let xattrs: Vec<_> = entry
                 .xattrs
@@ -235,8 +236,11 @@ pub unsafe extern "C" fn lxi_image_survey(
                 status => Err(failed(status, "entry")),
             }
         };
-        let done =
-            if contents { image.survey_contents(&options, &mut take) } else { image.survey(&options, &mut take) }?;
+        let done = if contents {
+            image.survey_contents(&options, &monitor, &mut take)
+        } else {
+            image.survey(&options, &monitor, &mut take)
+        }?;
         if let Some(place) = place {
             place.set(verified(done));
         }

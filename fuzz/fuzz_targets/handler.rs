@@ -7,10 +7,10 @@ use std::io::Cursor;
 
 use http::{HeaderName, HeaderValue, Method, Uri};
 use libfuzzer_sys::fuzz_target;
-use lxd_image::Fingerprint;
 use lxd_image::format::{ImageSource, Input};
 use lxd_image::server::{Body, Client, Handler, Request, ServerOptions};
 use lxd_image::store::{Alias, CheckOptions, ImportOptions, Store, StoredImage};
+use lxd_image::{Fingerprint, Monitor};
 use lxd_image_fuzz::{Arena, METADATA, limits, metadata_archive, tar};
 
 /// What stands in the private image, its alias and its properties, and nowhere else.
@@ -33,14 +33,16 @@ impl Served {
         let public = ImportOptions::new().public(true);
         let stream = |bytes: Vec<u8>| ImageSource::unified(Input::stream(Cursor::new(bytes)));
         let unified = stream(tar(&[METADATA, ("rootfs/open", b"content")]));
-        store.import(unified, &public.clone().alias(alias("open/1"))).expect("a good image");
+        store.import(unified, &public.clone().alias(alias("open/1")), &Monitor::none()).expect("a good image");
         let rootfs = Input::stream(Cursor::new(tar(&[("etc/open", b"content")])));
         let split = ImageSource::split(Input::stream(metadata_archive()), rootfs);
-        store.import(split, &public.alias(alias("open/2"))).expect("a good image");
+        store.import(split, &public.alias(alias("open/2")), &Monitor::none()).expect("a good image");
         let private = stream(tar(&[METADATA, ("rootfs/secret", HIDDEN.as_bytes())]));
         let options = ImportOptions::new().alias(alias(HIDDEN)).property("os", HIDDEN).expect("a text");
-        let private =
-            store.import(private, &options.file_name(format!("{HIDDEN}.tar"))).expect("a good image").fingerprint;
+        let private = store
+            .import(private, &options.file_name(format!("{HIDDEN}.tar")), &Monitor::none())
+            .expect("a good image")
+            .fingerprint;
         let options = ServerOptions::new().limits(limits());
         let (handler, images) = (Handler::new(store.clone(), options), store.images().expect("a good store"));
         Self { handler, store, images, private, arena }
@@ -120,7 +122,7 @@ fuzz_target!(|data: &[u8]| {
             *kept = Some(served);
             return;
         }
-        let report = served.store.check(&CheckOptions::new()).expect("the store can be checked");
+        let report = served.store.check(&CheckOptions::new(), &Monitor::none()).expect("the store can be checked");
         assert!(report.is_clean(), "{:?}", report.findings);
         served.arena.check();
     });

@@ -140,7 +140,7 @@ fn layout(data: &[u8]) {
         if let Ok(Some(artifact)) = ImageArtifact::of(image.manifest()) {
             let _ = artifact.open(&layout, &monitor);
         } else {
-            let _ = ContainerImage::read(&layout, &image, &options(false));
+            let _ = ContainerImage::read(&layout, &image, &options(false), &Monitor::none());
         }
     }
 }
@@ -227,14 +227,14 @@ fn tree(layers: &[Vec<u8>], system: bool) {
     let entry = source.add(media_type::IMAGE_MANIFEST, manifest);
     let (limits, monitor) = (limits(), Monitor::none());
     let image = Image::resolve(&source, &entry, Architecture::X86_64, &limits, &monitor).expect("it is there");
-    let read = ContainerImage::read(&source, &image, &options(system));
+    let read = ContainerImage::read(&source, &image, &options(system), &Monitor::none());
     ARENA.check();
     let Ok(container) = read else {
-        assert!(ContainerImage::read(&source, &image, &options(system)).is_err(), "two verdicts");
+        assert!(ContainerImage::read(&source, &image, &options(system), &Monitor::none()).is_err(), "two verdicts");
         return;
     };
     let unpacking = UnpackOptions::new().threads(1);
-    let unpacked = container.unpack(ARENA.destination(), &unpacking);
+    let unpacked = container.unpack(ARENA.destination(), &unpacking, &Monitor::none());
     ARENA.check();
     let made = match &unpacked {
         Ok(_) => {
@@ -248,7 +248,7 @@ fn tree(layers: &[Vec<u8>], system: bool) {
         }
     };
     let sink = Sink::default();
-    let written = container.write_to(sink.clone());
+    let written = container.write_to(sink.clone(), &Monitor::none());
     let (written, made) = match (written, made) {
         (Ok(written), Some(made)) => (written, made),
         (Err(_), None) => return,
@@ -265,9 +265,9 @@ fn tree(layers: &[Vec<u8>], system: bool) {
         // Several layers may make more members than one may have.
         ImageFiles::open_with(ImageSource::unified(input), &Limits::default()).expect("written by us")
     };
-    let verified = open().verify(&VerifyOptions::new().threads(1)).expect("written by us");
+    let verified = open().verify(&VerifyOptions::new().threads(1), &Monitor::none()).expect("written by us");
     assert_eq!((verified.fingerprint, verified.findings.len()), (written.fingerprint, 0), "{:?}", verified.findings);
-    match open().unpack_unverified(ARENA.destination(), &unpacking) {
+    match open().unpack_unverified(ARENA.destination(), &unpacking, &Monitor::none()) {
         Ok(_) => {
             let again = listing(&ARENA.destination());
             ARENA.clean();

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lxd_image::Fingerprint;
 use lxd_image::format::VerifyOptions;
+use lxd_image::{Fingerprint, Monitor};
 use lxd_image_fuzz::Mode;
 
 fuzz_target!(|data: &[u8]| {
@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     let files = mode.files(data);
     let Ok(image) = lxd_image_fuzz::open(&files) else { return };
     let mut members = 0;
-    let surveyed = image.survey_contents(&VerifyOptions::new().threads(1), &mut |entry, _| {
+    let surveyed = image.survey_contents(&VerifyOptions::new().threads(1), &Monitor::none(), &mut |entry, _| {
         members += 1;
         assert!(
             !entry.path.split(|&byte| byte == b'/').any(|name| name == b".." || name == b"."),

@@ -2,7 +2,7 @@
 //! Nothing outside changes, nothing is left of a failure, and both come to one verdict.
 
 use lxd_image::format::{Image, UnpackOptions, VerifyOptions};
-use lxd_image::{Error, ErrorKind, Result};
+use lxd_image::{Error, ErrorKind, Monitor, Result};
 
 use crate::{Arena, Mode};
 
@@ -14,14 +14,14 @@ use crate::{Arena, Mode};
 pub fn compare(arena: &Arena, mode: Mode, open: impl Fn() -> Result<Image>) {
     let Ok(image) = open() else { return };
     let options = UnpackOptions::new().threads(1).rootfs_only(mode.rootfs_only()).skip_devices(mode.skip_devices());
-    let unpacked = image.unpack_unverified(arena.destination(), &options);
+    let unpacked = image.unpack_unverified(arena.destination(), &options, &Monitor::none());
     arena.check();
     match &unpacked {
         Ok(_) => arena.clean(),
         Err(_) => arena.check_nothing_left(),
     }
     let Ok(image) = open() else { panic!("opened once and not again") };
-    let verified = image.verify(&VerifyOptions::new().threads(1));
+    let verified = image.verify(&VerifyOptions::new().threads(1), &Monitor::none());
     let verdict = match &verified {
         Err(error) => Err(error),
         // Whether a rule's template is there is no business of unpacking.

@@ -23,6 +23,7 @@ use super::image::Image;
 use super::verify::{SurveyItem, VerifyOptions};
 use crate::error::{ErrorKind, Escaped, Result};
 use crate::fingerprint::Fingerprint;
+use crate::progress::Monitor;
 
 /// One difference between two images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +57,12 @@ type Facts = BTreeMap<String, String>;
 /// Takes memory for what differs; [`for_each_difference`] does not.
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::format::{Image, ImageSource, VerifyOptions, differences};
 ///
 /// let old = Image::open(ImageSource::open("old.tar.zst", None)?)?;
 /// let new = Image::open(ImageSource::open("new.tar.zst", None)?)?;
-/// for difference in differences(&old, &new, &VerifyOptions::default())? {
+/// for difference in differences(&old, &new, &VerifyOptions::default(), &Monitor::none())? {
 ///     println!("{}", String::from_utf8_lossy(difference.path()));
 /// }
 /// # Ok::<(), lxd_image::Error>(())
@@ -68,9 +70,14 @@ type Facts = BTreeMap<String, String>;
 ///
 /// # Errors
 /// Those of reading either image; `Malformed` when one of them breaks a rule.
-pub fn differences(first: &Image, second: &Image, options: &VerifyOptions) -> Result<Vec<Difference>> {
+pub fn differences(
+    first: &Image,
+    second: &Image,
+    options: &VerifyOptions,
+    monitor: &Monitor,
+) -> Result<Vec<Difference>> {
     let mut found = Vec::new();
-    for_each_difference(first, second, options, &mut |difference| {
+    for_each_difference(first, second, options, monitor, &mut |difference| {
         found.push(difference);
         Ok(())
     })?;
@@ -87,9 +94,10 @@ pub fn for_each_difference(
     first: &Image,
     second: &Image,
     options: &VerifyOptions,
+    monitor: &Monitor,
     take: &mut dyn FnMut(Difference) -> Result<()>,
 ) -> Result<()> {
-    let (mut first, mut second) = (inventory(first, options)?, inventory(second, options)?);
+    let (mut first, mut second) = (inventory(first, options, monitor)?, inventory(second, options, monitor)?);
     let (mut one, mut other) = (first.next().transpose()?, second.next().transpose()?);
     loop {
         let order = match (&one, &other) {
@@ -99,7 +107,7 @@ pub fn for_each_difference(
             (Some(one), Some(other)) => one.key.cmp(&other.key),
         };
         // Advance a side only if its record is consumed below; both sides when the paths are equal.
-        options.check()?;
+        monitor.check()?;
         let left = if order.is_le() { std::mem::replace(&mut one, first.next().transpose()?) } else { None };
         let right = if order.is_ge() { std::mem::replace(&mut other, second.next().transpose()?) } else { None };
         match (left, right) {
@@ -169,9 +177,9 @@ fn unpack(mut bytes: &[u8]) -> Facts {
 /// # Errors
 /// Those of reading the image, and `Malformed` for the first finding of the pass that breaks a
 /// rule.
-fn inventory(image: &Image, options: &VerifyOptions) -> Result<SortedRecords> {
+fn inventory(image: &Image, options: &VerifyOptions, monitor: &Monitor) -> Result<SortedRecords> {
     let mut members = ExternalSorter::new(image.limits.diff_memory);
-    let verified = image.survey_all(options, true, &mut |surveyed| match surveyed {
+    let verified = image.survey_all(options, monitor, true, &mut |surveyed| match surveyed {
         SurveyItem::Member(entry, digest) => {
             let path =
                 if entry.path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", entry.path.as_slice()].concat() };

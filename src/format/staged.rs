@@ -46,10 +46,11 @@ pub enum Unverified {}
 /// [accepted](StagedUnpack::accept_unverified).
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::format::{Image, ImageSource, UnpackOptions};
 ///
 /// let image = Image::open(ImageSource::open("debian.tar.xz", None)?)?;
-/// let staged = image.stage("/srv/debian", &UnpackOptions::new())?;
+/// let staged = image.stage("/srv/debian", &UnpackOptions::new(), &Monitor::none())?;
 /// println!("{}", staged.fingerprint());
 /// let path = staged.accept_unverified().commit("debian")?;
 /// # Ok::<(), lxd_image::Error>(())
@@ -373,7 +374,7 @@ impl StagedUnpack<Verified> {
     ///
     /// let device = BlockDevice::open("/dev/vg0/vm1")?;
     /// let image = Image::open(ImageSource::open("vm.tar.xz", None)?)?;
-    /// let staged = image.stage("vm1", &UnpackOptions::new())?.verify(&"c0ffee".parse()?)?;
+    /// let staged = image.stage("vm1", &UnpackOptions::new(), &Monitor::none())?.verify(&"c0ffee".parse()?)?;
     /// staged.move_disk_to(&device, &RawWriteOptions::new(), &Monitor::none())?;
     /// device.sync()?;
     /// staged.commit("vm1")?; // metadata and templates

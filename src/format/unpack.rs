@@ -40,11 +40,12 @@ use crate::rooted::Dir;
 /// How an image is unpacked.
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::format::{Image, ImageSource, UnpackOptions};
 ///
 /// let options = UnpackOptions::new().map_ids("0:100000:65536".parse()?).skip_devices(true);
 /// let image = Image::open(ImageSource::open("debian.tar.xz", None)?)?;
-/// let unpacked = image.unpack_unverified("/var/lib/containers/debian", &options)?;
+/// let unpacked = image.unpack_unverified("/var/lib/containers/debian", &options, &Monitor::none())?;
 /// println!("{} members, complete: {}", unpacked.report.entries, unpacked.report.is_complete());
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
@@ -60,7 +61,6 @@ pub struct UnpackOptions {
     wants_disk: bool,
     ids: IdMap,
     threads: usize,
-    monitor: Monitor,
 }
 
 impl Default for UnpackOptions {
@@ -74,7 +74,6 @@ impl Default for UnpackOptions {
             wants_disk: false,
             ids: IdMap::identity(),
             threads: default_threads(),
-            monitor: Monitor::none(),
         }
     }
 }
@@ -127,11 +126,12 @@ impl UnpackOptions {
     /// otherwise. A raw disk is sparse. A format for a container's image, which has no disk, is refused.
     ///
     /// ```no_run
+    /// use lxd_image::Monitor;
     /// use lxd_image::disk::DiskOutput;
     /// use lxd_image::format::{Image, ImageSource, UnpackOptions};
     ///
     /// let image = Image::open(ImageSource::open("vm.tar.xz", None)?)?;
-    /// image.unpack_unverified("vm1", &UnpackOptions::new().disk_format(DiskOutput::Raw))?;
+    /// image.unpack_unverified("vm1", &UnpackOptions::new().disk_format(DiskOutput::Raw), &Monitor::none())?;
     /// # Ok::<(), lxd_image::Error>(())
     /// ```
     #[must_use]
@@ -163,13 +163,6 @@ impl UnpackOptions {
         self.threads = threads.max(1);
         self
     }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
 }
 
 impl UnpackOptions {
@@ -188,9 +181,9 @@ impl UnpackOptions {
     }
 
     /// Waits for the disk, if that was asked for.
-    fn settle(&self, dir: &Dir) -> Result<()> {
+    fn settle(&self, dir: &Dir, monitor: &Monitor) -> Result<()> {
         if self.durable {
-            self.monitor.check()?;
+            monitor.check()?;
             fs::syncfs(dir.as_fd()).map_err(|error| Error::io("the unpacked image can't be made durable", error))?;
         }
         Ok(())
@@ -200,12 +193,6 @@ impl UnpackOptions {
     #[cfg(feature = "oci")]
     pub(crate) fn thread_count(&self) -> usize {
         self.threads
-    }
-
-    /// The monitor of the options.
-    #[cfg(feature = "oci")]
-    pub(crate) fn the_monitor(&self) -> &Monitor {
-        &self.monitor
     }
 }
 
@@ -237,9 +224,14 @@ impl Image {
     /// `AlreadyExists` or `UnsafePath` for the destination; for the image `Malformed`,
     /// `UnsafePath`, `Unsupported`, `LimitExceeded`; `InvalidInput` for an owner outside of the id map;
     /// `Cancelled`; `StorageFull`; `Io`. Whatever the error, nothing is left.
-    pub fn stage(&self, destination: impl AsRef<Path>, options: &UnpackOptions) -> Result<StagedUnpack<Unverified>> {
+    pub fn stage(
+        &self,
+        destination: impl AsRef<Path>,
+        options: &UnpackOptions,
+        monitor: &Monitor,
+    ) -> Result<StagedUnpack<Unverified>> {
         let destination = destination.as_ref();
-        self.stage_beside(destination, options)
+        self.stage_beside(destination, options, monitor)
             .map_err(|error| error.on_disk_of(destination.parent().unwrap_or(Path::new(""))))
     }
 
@@ -252,9 +244,10 @@ impl Image {
         destination: impl AsRef<Path>,
         expected: &Fingerprint,
         options: &UnpackOptions,
+        monitor: &Monitor,
     ) -> Result<Unpacked> {
         let destination = destination.as_ref();
-        commit(self.stage(destination, options)?.verify(expected)?, destination, options)
+        commit(self.stage(destination, options, monitor)?.verify(expected)?, destination, options)
     }
 
     /// Unpacks to `destination` whatever the fingerprint is, for images whose origin is trusted.
@@ -263,17 +256,27 @@ impl Image {
     ///
     /// # Errors
     /// Those of [`stage`](Self::stage).
-    pub fn unpack_unverified(&self, destination: impl AsRef<Path>, options: &UnpackOptions) -> Result<Unpacked> {
+    pub fn unpack_unverified(
+        &self,
+        destination: impl AsRef<Path>,
+        options: &UnpackOptions,
+        monitor: &Monitor,
+    ) -> Result<Unpacked> {
         let destination = destination.as_ref();
-        commit(self.stage(destination, options)?.accept_unverified(), destination, options)
+        commit(self.stage(destination, options, monitor)?.accept_unverified(), destination, options)
     }
 
     /// Makes the staging directory and unpacks into it; removes it after an error.
-    fn stage_beside(&self, destination: &Path, options: &UnpackOptions) -> Result<StagedUnpack<Unverified>> {
-        let (mut place, dir, _) = StagingDir::make(destination, options.monitor.cancel())?;
-        let unpacked = self.stage_in(&dir, options).and_then(|unpacked| {
-            options.settle(&dir)?;
-            options.monitor.report(Phase::Unpack, unpacked.bytes, Some(unpacked.bytes))?;
+    fn stage_beside(
+        &self,
+        destination: &Path,
+        options: &UnpackOptions,
+        monitor: &Monitor,
+    ) -> Result<StagedUnpack<Unverified>> {
+        let (mut place, dir, _) = StagingDir::make(destination, monitor.cancel())?;
+        let unpacked = self.stage_in(&dir, options, monitor).and_then(|unpacked| {
+            options.settle(&dir, monitor)?;
+            monitor.report(Phase::Unpack, unpacked.bytes, Some(unpacked.bytes))?;
             Ok(unpacked)
         });
         match unpacked {
@@ -287,7 +290,7 @@ impl Image {
     }
 
     /// Unpacks into a directory: all files of the image in order, then checks of the whole.
-    fn stage_in(&self, dir: &Dir, options: &UnpackOptions) -> Result<UnpackedContent> {
+    fn stage_in(&self, dir: &Dir, options: &UnpackOptions, monitor: &Monitor) -> Result<UnpackedContent> {
         let wants_disk = options.wants_disk;
         if wants_disk
             && self.parts.iter().any(|part| part.container == Container::SquashFs && part.role == ArchiveRole::Rootfs)
@@ -298,7 +301,7 @@ impl Image {
         let policy = options.policy();
         let pass = ReadPass {
             limits: &self.limits,
-            monitor: &options.monitor,
+            monitor,
             phase: Phase::Unpack,
             threads: options.threads,
             total: self.size(),
@@ -311,7 +314,7 @@ impl Image {
                 dir,
                 rootfs_only: options.rootfs_only,
                 wants_disk,
-                extractor: Extractor::new(scope, root, policy, &self.limits, options.threads, &options.monitor)?,
+                extractor: Extractor::new(scope, root, policy, &self.limits, options.threads, monitor)?,
                 current: None,
             };
             let mut whole = LayoutSummary { metadata: Vec::new(), templates: Vec::new(), disk: false };
@@ -334,7 +337,7 @@ impl Image {
             return Err(container_has_no_disk());
         }
         if options.disk_format == DiskOutput::Raw && summary.disk {
-            disk_to_raw(dir, &self.limits, options).map_err(|error| error.in_entry(b"rootfs.img"))?;
+            disk_to_raw(dir, &self.limits, options, monitor).map_err(|error| error.in_entry(b"rootfs.img"))?;
         }
         let metadata_bytes = std::mem::take(&mut summary.metadata);
         let metadata = Metadata::parse(&metadata_bytes, &self.limits)
@@ -352,13 +355,13 @@ impl Image {
 
 /// Replaces `rootfs.img` with the same disk in raw. The copy in `dir` is read, which nobody else can
 /// change any more, and not the image, whose bytes were hashed before.
-fn disk_to_raw(dir: &Dir, limits: &Limits, options: &UnpackOptions) -> Result<()> {
+fn disk_to_raw(dir: &Dir, limits: &Limits, options: &UnpackOptions, monitor: &Monitor) -> Result<()> {
     const RAW: &[u8] = b"rootfs.raw";
     let disk = dir.open_file(b"rootfs.img").and_then(Blob::file);
     let disk = disk.map_err(|error| Error::io("the disk can't be read", error))?;
     let disk = DiskImage::open(disk, &DiskOptions::new().format(DiskFormat::Qcow2).limits(limits.clone()))?;
     let raw = dir.create(RAW, 0o600).map_err(|error| Error::io("the disk can't be made", error))?;
-    disk.write_raw(&raw, &RawWriteOptions::new().threads(options.threads), &options.monitor)?;
+    disk.write_raw(&raw, &RawWriteOptions::new().threads(options.threads), monitor)?;
     dir.rename(RAW, b"rootfs.img").map_err(|error| Error::io("the disk can't be given its name", error))
 }
 
@@ -372,13 +375,14 @@ pub(super) fn unpack_from(
     destination: &Path,
     limits: &Limits,
     options: &UnpackOptions,
+    monitor: &Monitor,
     fill: impl FnOnce(&mut TreeWriter<'_, '_>) -> Result<()>,
 ) -> Result<(PathBuf, UnpackReport)> {
-    let (mut place, dir, name) = StagingDir::make(destination, options.monitor.cancel())?;
+    let (mut place, dir, name) = StagingDir::make(destination, monitor.cancel())?;
     let write = || {
         let root = options.root_of(&dir)?;
         thread::scope(|scope| {
-            let extractor = Extractor::new(scope, root, options.policy(), limits, options.threads, &options.monitor)?;
+            let extractor = Extractor::new(scope, root, options.policy(), limits, options.threads, monitor)?;
             let mut writer =
                 TreeWriter { dir: &dir, rootfs_only: options.rootfs_only, wants_disk: false, extractor, current: None };
             fill(&mut writer)?;
@@ -386,7 +390,7 @@ pub(super) fn unpack_from(
         })
     };
     let unpacked = write().and_then(|report| {
-        options.settle(&dir)?;
+        options.settle(&dir, monitor)?;
         Ok((place.commit(&name, options.rootfs_only)?, report))
     });
     unpacked.map_err(|error| place.discard_after(error).on_disk_of(destination.parent().unwrap_or(Path::new(""))))

@@ -27,10 +27,11 @@ use crate::progress::{Monitor, Phase};
 /// How an image is verified, and how two images are compared.
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::format::{Image, ImageSource, VerifyOptions};
 ///
 /// let image = Image::open(ImageSource::open("debian.tar.xz", None)?)?;
-/// let report = image.verify(&VerifyOptions::new().threads(4))?;
+/// let report = image.verify(&VerifyOptions::new().threads(4), &Monitor::none())?;
 /// println!("{} with {} members", report.fingerprint, report.counts.entries());
 /// for finding in &report.findings {
 ///     eprintln!("{finding}");
@@ -41,12 +42,11 @@ use crate::progress::{Monitor, Phase};
 #[non_exhaustive]
 pub struct VerifyOptions {
     threads: usize,
-    monitor: Monitor,
 }
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        Self { threads: default_threads(), monitor: Monitor::none() }
+        Self { threads: default_threads() }
     }
 }
 
@@ -62,20 +62,6 @@ impl VerifyOptions {
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
         self
-    }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
-}
-
-impl VerifyOptions {
-    /// Fails when the caller asked to stop.
-    pub(super) fn check(&self) -> Result<()> {
-        self.monitor.check()
     }
 }
 
@@ -180,8 +166,8 @@ impl Image {
     ///
     /// # Errors
     /// `Malformed`, `LimitExceeded` or `Unsupported` where reading can't go on; `Cancelled`; `Io`.
-    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
-        self.survey_all(options, false, &mut |_| Ok(()))
+    pub fn verify(&self, options: &VerifyOptions, monitor: &Monitor) -> Result<VerifyReport> {
+        self.survey_all(options, monitor, false, &mut |_| Ok(()))
     }
 
     /// As [`verify`](Self::verify), and shows every member of the root file system on the way, by
@@ -195,9 +181,10 @@ impl Image {
     pub fn survey(
         &self,
         options: &VerifyOptions,
+        monitor: &Monitor,
         show: &mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
     ) -> Result<VerifyReport> {
-        self.survey_all(options, false, &mut |surveyed| match surveyed {
+        self.survey_all(options, monitor, false, &mut |surveyed| match surveyed {
             SurveyItem::Member(entry, digest) => show(entry, digest),
             SurveyItem::Template(..) | SurveyItem::Config(..) | SurveyItem::Disk(..) => Ok(()),
         })
@@ -212,9 +199,10 @@ impl Image {
     pub fn survey_contents(
         &self,
         options: &VerifyOptions,
+        monitor: &Monitor,
         show: &mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
     ) -> Result<VerifyReport> {
-        self.survey_all(options, true, &mut |surveyed| match surveyed {
+        self.survey_all(options, monitor, true, &mut |surveyed| match surveyed {
             SurveyItem::Member(entry, digest) => show(entry, digest),
             SurveyItem::Template(..) | SurveyItem::Config(..) | SurveyItem::Disk(..) => Ok(()),
         })
@@ -224,12 +212,13 @@ impl Image {
     pub(super) fn survey_all(
         &self,
         options: &VerifyOptions,
+        monitor: &Monitor,
         contents: bool,
         show: &mut dyn FnMut(SurveyItem<'_>) -> Result<()>,
     ) -> Result<VerifyReport> {
         let pass = ReadPass {
             limits: &self.limits,
-            monitor: &options.monitor,
+            monitor,
             phase: Phase::Verify,
             threads: options.threads,
             total: self.size(),
@@ -278,7 +267,7 @@ impl Image {
                 None
             }
         };
-        options.monitor.report(Phase::Verify, hasher.bytes(), Some(hasher.bytes()))?;
+        monitor.report(Phase::Verify, hasher.bytes(), Some(hasher.bytes()))?;
         Ok(VerifyReport {
             size: hasher.bytes(),
             fingerprint: hasher.finish(),

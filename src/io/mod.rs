@@ -9,6 +9,7 @@
 //! use std::sync::Arc;
 //! use std::sync::atomic::{AtomicU64, Ordering};
 //!
+//! use lxd_image::Monitor;
 //! use lxd_image::Metadata;
 //! use lxd_image::format::{Image, Input, PackOptions, Rootfs, ImageSource, pack};
 //! use lxd_image::io::{Blob, ReadAt, Version};
@@ -38,7 +39,7 @@
 //! # let dir = std::env::temp_dir().join(format!("lxd-image-doc-io-{}", std::process::id()));
 //! # std::fs::create_dir_all(dir.join("root"))?;
 //! # let metadata = Metadata::new("x86_64", 1_700_000_000)?;
-//! # pack(&Rootfs::open(dir.join("root"))?, dir.join("box.tar.gz"), &PackOptions::new(metadata))?;
+//! # pack(&Rootfs::open(dir.join("root"))?, dir.join("box.tar.gz"), &PackOptions::new(metadata), &Monitor::none())?;
 //! # let bytes = std::fs::read(dir.join("box.tar.gz"))?;
 //! let requests = Arc::new(AtomicU64::new(0));
 //! let object = Object { bytes, etag: "\"5d41402a\"", requests: Arc::clone(&requests) };

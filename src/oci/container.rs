@@ -51,7 +51,6 @@ pub struct ContainerOptions {
     compression: Option<Compression>,
     threads: usize,
     limits: Limits,
-    monitor: Monitor,
 }
 
 impl Default for ContainerOptions {
@@ -66,7 +65,6 @@ impl Default for ContainerOptions {
             compression: None,
             threads: default_threads(),
             limits: Limits::default(),
-            monitor: Monitor::none(),
         }
     }
 }
@@ -141,13 +139,6 @@ impl ContainerOptions {
         self.limits = limits;
         self
     }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
 }
 
 /// A container image whose layers were all read and checked: digests, DiffIDs, and the tree that they make.
@@ -162,8 +153,8 @@ impl ContainerOptions {
 /// let layout = Layout::open("alpine", &Limits::default(), &Monitor::none())?;
 /// let image =
 ///     Image::resolve(&layout, layout.find(None)?, Architecture::X86_64, &Limits::default(), &Monitor::none())?;
-/// let container = ContainerImage::read(&layout, &image, &ContainerOptions::new())?;
-/// let written = container.write("alpine.tar.zst")?;
+/// let container = ContainerImage::read(&layout, &image, &ContainerOptions::new(), &Monitor::none())?;
+/// let written = container.write("alpine.tar.zst", &Monitor::none())?;
 /// println!("{} (Incus: {})", written.fingerprint, image.incus_fingerprint());
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
@@ -189,8 +180,13 @@ impl<'s> ContainerImage<'s> {
     /// `Unsupported` for an artifact, for other systems than Linux and for layers of unknown types; `Mismatch` for digests,
     /// sizes and DiffIDs that differ; `UnsafePath`, `Malformed` and `LimitExceeded` for what layers may not hold;
     /// `NotFound` for a user that the image does not have; those of the source.
-    pub fn read(source: &'s dyn BlobSource, image: &Image, options: &ContainerOptions) -> Result<Self> {
-        let (limits, monitor) = (&options.limits, &options.monitor);
+    pub fn read(
+        source: &'s dyn BlobSource,
+        image: &Image,
+        options: &ContainerOptions,
+        monitor: &Monitor,
+    ) -> Result<Self> {
+        let limits = &options.limits;
         let manifest = image.manifest();
         if !image.is_container() {
             let kind = manifest.artifact_type().unwrap_or(manifest.config.media_type.as_str());
@@ -276,16 +272,16 @@ impl<'s> ContainerImage<'s> {
     ///
     /// # Errors
     /// `AlreadyExists` for the output; those of the source and of writing. Whatever the error, nothing is left.
-    pub fn write(&self, out: impl AsRef<Path>) -> Result<Written> {
-        self.with(|image, options, pass, done| image.write(out.as_ref(), options, pass, done))
+    pub fn write(&self, out: impl AsRef<Path>, monitor: &Monitor) -> Result<Written> {
+        self.with(monitor, |image, options, pass, done| image.write(out.as_ref(), options, pass, done))
     }
 
     /// Writes the image to a stream, as a unified one.
     ///
     /// # Errors
     /// As [`write`](Self::write); `InvalidInput` when the options ask for a split image or a SquashFS.
-    pub fn write_to(&self, out: impl Write + Send + 'static) -> Result<Written> {
-        self.with(|image, options, pass, done| image.write_to(out, options, pass, done))
+    pub fn write_to(&self, out: impl Write + Send + 'static, monitor: &Monitor) -> Result<Written> {
+        self.with(monitor, |image, options, pass, done| image.write_to(out, options, pass, done))
     }
 
     /// Unpacks the image to a new directory: `metadata.yaml`, `config.json`, `templates/` and `rootfs/`. What the options
@@ -294,15 +290,21 @@ impl<'s> ContainerImage<'s> {
     /// # Errors
     /// `AlreadyExists` or `UnsafePath` for the destination; those of the source and of writing. Whatever the error, nothing
     /// is left.
-    pub fn unpack(&self, destination: impl AsRef<Path>, options: &UnpackOptions) -> Result<(PathBuf, UnpackReport)> {
-        self.with(|image, _, pass, done| {
-            let pass = ReadPass { monitor: options.the_monitor(), threads: options.thread_count(), ..*pass };
+    pub fn unpack(
+        &self,
+        destination: impl AsRef<Path>,
+        options: &UnpackOptions,
+        monitor: &Monitor,
+    ) -> Result<(PathBuf, UnpackReport)> {
+        self.with(monitor, |image, _, pass, done| {
+            let pass = ReadPass { threads: options.thread_count(), ..*pass };
             image.unpack(destination.as_ref(), options, &pass, done)
         })
     }
 
     fn with<T>(
         &self,
+        monitor: &Monitor,
         write: impl FnOnce(&LayerImage<'_>, &LayerWriteOptions, &ReadPass<'_>, &mut u64) -> Result<T>,
     ) -> Result<T> {
         let layers: Vec<&dyn Layer> = self.layers.iter().map(|layer| layer as &dyn Layer).collect();
@@ -322,7 +324,7 @@ impl<'s> ContainerImage<'s> {
         };
         let pass = ReadPass {
             limits: &self.options.limits,
-            monitor: &self.options.monitor,
+            monitor,
             phase: Phase::Convert,
             threads: self.options.threads,
             total: Some(self.total),

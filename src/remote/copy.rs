@@ -47,7 +47,6 @@ pub struct CopyOptions {
     architectures: Vec<Architecture>,
     trust_transport: bool,
     system: bool,
-    monitor: Monitor,
 }
 
 impl CopyOptions {
@@ -147,13 +146,6 @@ impl CopyOptions {
         self
     }
 
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
-
     /// Fails where the image that `reference` names is not the expected one.
     fn check_fingerprint(&self, reference: &str, found: &Fingerprint) -> Result<()> {
         match self.expected.filter(|expected| expected != found) {
@@ -186,9 +178,14 @@ impl CopyOptions {
     }
 
     /// The import of an image that the remote names by its fingerprint, with the aliases of these options.
-    pub(super) fn importing(&self, found: &StoredImage, source: UpdateSource) -> Result<ImportOptions> {
+    pub(super) fn importing(
+        &self,
+        found: &StoredImage,
+        source: UpdateSource,
+        monitor: &Monitor,
+    ) -> Result<ImportOptions> {
         let import = self.import(found, source)?;
-        Ok(self.all_aliases(found).into_iter().fold(import, ImportOptions::alias))
+        Ok(self.all_aliases(found, monitor).into_iter().fold(import, ImportOptions::alias))
     }
 
     /// How an image is imported that the remote names by its fingerprint, without aliases.
@@ -231,8 +228,7 @@ impl CopyOptions {
             .replace_images(self.replace_images)
             .auto_update(self.auto_update)
             .public(self.public)
-            .source(source)
-            .monitor(self.monitor.clone());
+            .source(source);
         for (key, value) in self.properties.iter() {
             options = options.property(key, value)?;
         }
@@ -240,13 +236,13 @@ impl CopyOptions {
     }
 
     /// The aliases of the copy: those of the options, and with `copy_aliases` those of the remote that a store accepts.
-    fn all_aliases(&self, found: &StoredImage) -> Vec<Alias> {
+    fn all_aliases(&self, found: &StoredImage, monitor: &Monitor) -> Vec<Alias> {
         let mut all = self.aliases.clone();
         for alias in found.aliases.iter().filter(|_| self.copy_aliases) {
             match Alias::new(&*alias.name) {
                 Ok(taken) if all.iter().any(|there| there.name == taken.name) => {}
                 Ok(taken) => all.push(taken.described(&*alias.description)),
-                Err(error) => report_alias(&self.monitor, &found.fingerprint, &alias.name, error.message()),
+                Err(error) => report_alias(monitor, &found.fingerprint, &alias.name, error.message()),
             }
         }
         all
@@ -264,11 +260,18 @@ impl CopyOptions {
 /// `Mismatch` when the bytes are not those of the fingerprint that the server named;
 /// `AlreadyExists` for an alias that is taken; `InvalidInput` for an image that is to follow its source and is named by a
 /// fingerprint. The store is as it was.
-pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyOptions) -> Result<StoredImage> {
-    let monitor = &options.monitor;
+pub fn copy(
+    remote: &dyn Remote,
+    reference: &str,
+    store: &Store,
+    options: &CopyOptions,
+    monitor: &Monitor,
+) -> Result<StoredImage> {
     let found = match remote.locate(&options.wanted(reference), monitor)? {
         Resolution::Named { image } => *image,
-        Resolution::AfterDownload { image } => return copy_unverified(remote, reference, &image, store, options),
+        Resolution::AfterDownload { image } => {
+            return copy_unverified(remote, reference, &image, store, options, monitor);
+        }
     };
     options.check_fingerprint(reference, &found.fingerprint)?;
     let source = source_of(remote, reference, &found);
@@ -276,13 +279,13 @@ pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyO
         return Err(always_the_same(reference));
     }
     let mut import = options.import(&found, source)?;
-    for alias in options.all_aliases(&found) {
+    for alias in options.all_aliases(&found, monitor) {
         import = import.alias(alias);
     }
     // Deleted between the two calls, the image is downloaded: the import publishes it in one transaction.
-    let import = vouched(remote, &found, import.add_aliases_to_existing(true))?;
-    match store.adopt(&found.fingerprint, &import) {
-        Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, &found, store, &import),
+    let import = vouched(remote, &found, import.add_aliases_to_existing(true), monitor)?;
+    match store.adopt(&found.fingerprint, &import, monitor) {
+        Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, &found, store, &import, monitor),
         done => done,
     }
 }
@@ -299,6 +302,7 @@ fn copy_unverified(
     found: &UnverifiedImage,
     store: &Store,
     options: &CopyOptions,
+    monitor: &Monitor,
 ) -> Result<StoredImage> {
     if options.auto_update && found.content_digest.is_none() {
         return Err(found.refused("it can't be kept up to date from there").with_hint("copy it without auto-update"));
@@ -319,13 +323,13 @@ fn copy_unverified(
         None => store.with_content(remote, found)?.map(|image| image.fingerprint),
     };
     if let Some(here) = here {
-        match store.adopt(&here, &import) {
+        match store.adopt(&here, &import, monitor) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             adopted => return adopted,
         }
     }
-    restarting(&options.monitor, || {
-        remote.open_unverified_from(found, store, &options.monitor).and_then(|bytes| store.import(bytes, &import))
+    restarting(monitor, || {
+        remote.open_unverified_from(found, store, monitor).and_then(|bytes| store.import(bytes, &import, monitor))
     })
 }
 
@@ -392,11 +396,18 @@ fn source_of(remote: &dyn Remote, reference: &str, found: &StoredImage) -> Updat
 ///
 /// # Errors
 /// Those of [`Remote::open`] and of [`Store::import`]. The store is as it was.
-pub fn fetch(remote: &dyn Remote, found: &StoredImage, store: &Store, import: &ImportOptions) -> Result<StoredImage> {
-    let monitor = &import.monitored();
-    let import = &vouched(remote, found, import.clone())?;
+pub fn fetch(
+    remote: &dyn Remote,
+    found: &StoredImage,
+    store: &Store,
+    import: &ImportOptions,
+    monitor: &Monitor,
+) -> Result<StoredImage> {
+    let import = &vouched(remote, found, import.clone(), monitor)?;
     // The download itself resumes and retries; only a replaced file comes up here.
-    restarting(monitor, || remote.open_from(found, store, monitor).and_then(|source| store.import(source, import)))
+    restarting(monitor, || {
+        remote.open_from(found, store, monitor).and_then(|source| store.import(source, import, monitor))
+    })
 }
 
 /// Adds what vouches for an image on the remote to the options of its import, unless they have that already. Statements
@@ -405,12 +416,16 @@ pub fn fetch(remote: &dyn Remote, found: &StoredImage, store: &Store, import: &I
 /// # Errors
 /// Those of [`Remote::evidence`].
 #[cfg(feature = "trust")]
-pub fn vouched(remote: &dyn Remote, found: &StoredImage, import: ImportOptions) -> Result<ImportOptions> {
+pub fn vouched(
+    remote: &dyn Remote,
+    found: &StoredImage,
+    import: ImportOptions,
+    monitor: &Monitor,
+) -> Result<ImportOptions> {
     if import.is_vouched() {
         return Ok(import);
     }
-    let monitor = import.monitored();
-    let mut evidence = remote.evidence(found, &monitor)?;
+    let mut evidence = remote.evidence(found, monitor)?;
     evidence.statements.retain(|envelope| {
         let is_about = envelope.statement().is_about(&found.fingerprint);
         if !is_about {
@@ -425,7 +440,7 @@ pub fn vouched(remote: &dyn Remote, found: &StoredImage, import: ImportOptions) 
 
 /// Without the feature `trust` nobody vouches.
 #[cfg(not(feature = "trust"))]
-pub(super) fn vouched(_: &dyn Remote, _: &StoredImage, import: ImportOptions) -> Result<ImportOptions> {
+pub(super) fn vouched(_: &dyn Remote, _: &StoredImage, import: ImportOptions, _: &Monitor) -> Result<ImportOptions> {
     Ok(import)
 }
 
@@ -452,6 +467,7 @@ impl Store {
     /// another image by now; if the server can't be reached, the image that it meant last is returned, if that is here.
     ///
     /// ```no_run
+    /// use lxd_image::Monitor;
     /// use lxd_image::format::UnpackOptions;
     /// use lxd_image::remote::{ClientOptions, CopyOptions, Simplestreams};
     /// use lxd_image::store::StoreOptions;
@@ -460,9 +476,10 @@ impl Store {
     /// let store = StoreOptions::new().open("/var/lib/boxes/images")?;
     /// let server = Simplestreams::new(ClientOptions::new(), &"https://images.example.org".parse()?)?;
     /// // Fetched once; from then on the server only says what the alias means.
-    /// let image = store.get_or_fetch(&server, "debian/12", &CopyOptions::new())?;
+    /// let image = store.get_or_fetch(&server, "debian/12", &CopyOptions::new(), &Monitor::none())?;
     /// let opened = store.open_image(&image.fingerprint)?;
-    /// opened.open(&Default::default())?.unpack_verified("/srv/c1", &image.fingerprint, &UnpackOptions::new())?;
+    /// let (files, options) = (opened.open(&Default::default())?, UnpackOptions::new());
+    /// files.unpack_verified("/srv/c1", &image.fingerprint, &options, &Monitor::none())?;
     /// # Ok(())
     /// # }
     /// ```
@@ -471,17 +488,23 @@ impl Store {
     /// As [`copy`]; `InvalidInput` for options about aliases, which a cached image does not get; `Unsupported` for a remote
     /// that names neither a fingerprint nor a digest before a download ([`Resolution::AfterDownload`]): whether such an image is
     /// cached already can't be told.
-    pub fn get_or_fetch(&self, remote: &dyn Remote, reference: &str, options: &CopyOptions) -> Result<StoredImage> {
+    pub fn get_or_fetch(
+        &self,
+        remote: &dyn Remote,
+        reference: &str,
+        options: &CopyOptions,
+        monitor: &Monitor,
+    ) -> Result<StoredImage> {
         options.refuse_aliases()?;
         if let Some(here) = self.named_by_fingerprint(reference)? {
             options.check_fingerprint(reference, &here)?;
             return self.mark_used(&here);
         }
         let wanted = options.wanted(reference);
-        let found = match remote.locate(&wanted, &options.monitor) {
+        let found = match remote.locate(&wanted, monitor) {
             Ok(Resolution::Named { image }) => *image,
             Ok(Resolution::AfterDownload { image }) if image.content_digest.is_some() => {
-                return self.get_or_convert(remote, reference, &image, options);
+                return self.get_or_convert(remote, reference, &image, options, monitor);
             }
             Ok(unverified) => unverified.into_named()?,
             Err(error) if error.is_transient() => {
@@ -501,7 +524,7 @@ impl Store {
         if options.auto_update && !follow {
             let reason = format!("`{reference}` always names the same image").into();
             let what = Omitted::NotHonoured { option: "`auto_update`".into(), reason };
-            options.monitor.omit(found.fingerprint.to_string(), what);
+            monitor.omit(found.fingerprint.to_string(), what);
         }
         let import = options.import(&found, source)?.cached(true).auto_update(follow);
         // Another process may cache or prune the image between the two calls. Three rounds end that unless it goes on for ever.
@@ -510,7 +533,7 @@ impl Store {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 done => return done,
             }
-            match fetch(remote, &found, self, &import) {
+            match fetch(remote, &found, self, &import, monitor) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Ok(_) => {}
                 Err(error) => return Err(error),
@@ -527,6 +550,7 @@ impl Store {
         reference: &str,
         found: &UnverifiedImage,
         options: &CopyOptions,
+        monitor: &Monitor,
     ) -> Result<StoredImage> {
         if let Some(here) = self.with_content(remote, found)? {
             options.check_fingerprint(reference, &here.fingerprint)?;
@@ -537,8 +561,8 @@ impl Store {
         let import = options.import_unverified(found, source)?.cached(true).auto_update(follow);
         // It may be here from elsewhere, with the same bytes.
         let import = import.add_aliases_to_existing(true);
-        let image = restarting(&options.monitor, || {
-            remote.open_unverified_from(found, self, &options.monitor).and_then(|bytes| self.import(bytes, &import))
+        let image = restarting(monitor, || {
+            remote.open_unverified_from(found, self, monitor).and_then(|bytes| self.import(bytes, &import, monitor))
         })?;
         self.mark_used(&image.fingerprint)
     }

@@ -37,11 +37,13 @@ pub enum MirrorTarget<'a> {
 /// Options of [`mirror`]: which images, and whether others are deleted.
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::remote::{ClientOptions, MirrorOptions, MirrorTarget, Simplestreams, mirror};
 /// use lxd_image::simplestreams::Tree;
 ///
 /// let remote = Simplestreams::new(ClientOptions::new(), &"https://images.example".parse()?)?;
-/// let report = mirror(&remote, MirrorTarget::Tree(&Tree::open("/srv/www")?), &MirrorOptions::new().delete(true))?;
+/// let (tree, options) = (Tree::open("/srv/www")?, MirrorOptions::new().delete(true));
+/// let report = mirror(&remote, MirrorTarget::Tree(&tree), &options, &Monitor::none())?;
 /// println!("{} copied, {} deleted, {} failed", report.copied.len(), report.removed.len(), report.failed.len());
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
@@ -50,7 +52,6 @@ pub enum MirrorTarget<'a> {
 pub struct MirrorOptions {
     pub(super) filters: Vec<Filter>,
     pub(super) delete: bool,
-    monitor: Monitor,
 }
 
 impl MirrorOptions {
@@ -72,13 +73,6 @@ impl MirrorOptions {
     #[must_use]
     pub fn delete(mut self, yes: bool) -> Self {
         self.delete = yes;
-        self
-    }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
         self
     }
 
@@ -118,8 +112,13 @@ pub struct Mirrored {
 /// # Errors
 /// Those of [`Remote::list`]; `Busy` while another process writes into the tree; `InvalidInput` for a signed tree without a key; `Remote` when the server can't be
 /// reached any more, or lists nothing while what is gone is to be removed; `Cancelled`; `Io`. What was copied before stays.
-pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOptions) -> Result<Mirrored> {
-    let monitor = options.monitor.nested();
+pub fn mirror(
+    remote: &dyn Remote,
+    target: MirrorTarget<'_>,
+    options: &MirrorOptions,
+    monitor: &Monitor,
+) -> Result<Mirrored> {
+    let monitor = monitor.nested();
     let run = |writer: &mut dyn MirrorWriter| -> Result<Mirrored> {
         let all = remote.list(&monitor)?;
         if all.is_empty() && options.delete {
@@ -249,7 +248,7 @@ impl MirrorWriter for TreeTarget {
             None => {
                 let evidence = remote.evidence(image, monitor)?;
                 let options = added_as(image, monitor)?.statements(Envelope::bundle(&evidence.statements));
-                restarting(monitor, || self.writer.add(remote.open(image, monitor)?, &options))?;
+                restarting(monitor, || self.writer.add(remote.open(image, monitor)?, &options, monitor))?;
             }
         }
         self.here.insert(image.fingerprint);
@@ -332,10 +331,7 @@ impl TreeTarget {
 /// The options for adding an image of a remote that is not simplestreams. A list of products lacks some fields of a store, which
 /// are left out and recorded.
 fn added_as(image: &StoredImage, monitor: &Monitor) -> Result<AddOptions> {
-    let mut options = AddOptions::new()
-        .expected_fingerprint(image.fingerprint)
-        .default_alias(image.aliases.is_empty())
-        .monitor(monitor.clone());
+    let mut options = AddOptions::new().expected_fingerprint(image.fingerprint).default_alias(image.aliases.is_empty());
     for (key, value) in image.properties.iter() {
         options = options.property(key, value)?;
     }
@@ -411,7 +407,7 @@ impl MirrorWriter for StoreTarget<'_> {
     }
 
     fn take(&mut self, remote: &dyn Remote, image: &StoredImage, monitor: &Monitor) -> Result<bool> {
-        let mut options = CopyOptions::new().reuse_aliases(true).public(image.public).monitor(monitor.clone());
+        let mut options = CopyOptions::new().reuse_aliases(true).public(image.public);
         let mut names = BTreeSet::new();
         for alias in &image.aliases {
             let name = (alias.name.clone(), image.image_type);
@@ -429,10 +425,10 @@ impl MirrorWriter for StoreTarget<'_> {
             }
         }
         self.report_moved(remote, image, &names, monitor);
-        let import = options.importing(image, remote.source().image_type(image.image_type))?;
+        let import = options.importing(image, remote.source().image_type(image.image_type), monitor)?;
         match self.store.image(&image.fingerprint) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                fetch(remote, image, self.store, &import).map(|_| true)
+                fetch(remote, image, self.store, &import, monitor).map(|_| true)
             }
             Err(error) => Err(error),
             Ok(there) => {
@@ -440,11 +436,11 @@ impl MirrorWriter for StoreTarget<'_> {
                 if !there.cached && names.is_empty() {
                     return Ok(false);
                 }
-                let import = vouched(remote, image, import)?;
-                match self.store.adopt(&there.fingerprint, &import) {
+                let import = vouched(remote, image, import, monitor)?;
+                match self.store.adopt(&there.fingerprint, &import, monitor) {
                     // Deleted by another process since the lookup above.
                     Err(error) if error.kind() == ErrorKind::NotFound => {
-                        fetch(remote, image, self.store, &import).map(|_| true)
+                        fetch(remote, image, self.store, &import, monitor).map(|_| true)
                     }
                     adopted => adopted.map(|_| false),
                 }

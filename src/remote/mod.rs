@@ -36,12 +36,13 @@
 //! | `settings/` | remotes by name, the client's certificate |
 //!
 //! ```no_run
+//! use lxd_image::Monitor;
 //! use lxd_image::remote::{ClientOptions, CopyOptions, Direct, copy};
 //! use lxd_image::store::{Alias, Store};
 //!
 //! let server = Direct::new(ClientOptions::new(), "https://images.example/lxd".parse()?)?;
 //! let options = CopyOptions::new().alias(Alias::new("busybox")?);
-//! let image = copy(&server, "", &Store::open("/var/lib/lxd-image")?, &options)?;
+//! let image = copy(&server, "", &Store::open("/var/lib/lxd-image")?, &options, &Monitor::none())?;
 //! println!("{}", image.fingerprint);
 //! # Ok::<(), lxd_image::Error>(())
 //! ```

@@ -37,20 +37,20 @@ pub fn open_source(source: &UpdateSource, options: ClientOptions) -> Result<Box<
 /// client certificate and the trust beyond what the source says.
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::remote::{ClientOptions, RemoteRefresh, open_source};
 /// use lxd_image::store::{RefreshOptions, Store};
 ///
 /// let store = Store::open("/var/lib/lxd-image")?;
 /// let sources = RemoteRefresh::new(|source| open_source(source, ClientOptions::new())).deltas_from(&store);
 /// for image in store.images()? {
-///     println!("{:?}", store.refresh(&image.fingerprint, &sources, &RefreshOptions::new())?);
+///     println!("{:?}", store.refresh(&image.fingerprint, &sources, &RefreshOptions::new(), &Monitor::none())?);
 /// }
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
 pub struct RemoteRefresh {
     open: Box<Open>,
     store: Option<Store>,
-    monitor: Monitor,
     /// What `newest` fetched last, for `fetch`.
     fetched: Mutex<Option<(Fingerprint, ImageSource)>>,
 }
@@ -59,7 +59,7 @@ impl RemoteRefresh {
     /// Connects to remotes with `open`, which is called for each question: it may cache clients.
     #[must_use]
     pub fn new(open: impl Fn(&UpdateSource) -> Result<Box<dyn Remote>> + Send + Sync + 'static) -> Self {
-        Self { open: Box::new(open), store: None, monitor: Monitor::none(), fetched: Mutex::default() }
+        Self { open: Box::new(open), store: None, fetched: Mutex::default() }
     }
 
     /// The store that is refreshed: where the server has a delta from an image of it, only the delta is downloaded, and of a
@@ -70,22 +70,20 @@ impl RemoteRefresh {
         self
     }
 
-    /// Sets the monitor whose cancellation ends requests for the newest image.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
-
     /// The remote of a source and what stands behind it now.
-    fn find(&self, image: &StoredImage, source: &UpdateSource) -> Result<(Box<dyn Remote>, Resolution)> {
+    fn find(
+        &self,
+        image: &StoredImage,
+        source: &UpdateSource,
+        monitor: &Monitor,
+    ) -> Result<(Box<dyn Remote>, Resolution)> {
         let remote = (self.open)(source)?;
         // An image never changes its architecture, whatever machine this is.
         let wanted = Wanted::new(followed(&source.alias))
             .image_type(if source.image_type.is_empty() { image.image_type } else { type_of(source) })
             .architectures([image.architecture])
             .system(!is_for_applications(&image.original_properties));
-        let found = remote.locate(&wanted, &self.monitor)?;
+        let found = remote.locate(&wanted, monitor)?;
         Ok((remote, found))
     }
 
@@ -96,6 +94,7 @@ impl RemoteRefresh {
         source: &UpdateSource,
         remote: &dyn Remote,
         found: &UnverifiedImage,
+        monitor: &Monitor,
     ) -> Result<Newest> {
         let Some(digest) = &found.content_digest else {
             return Err(found.refused("its fingerprint is needed before its download"));
@@ -104,12 +103,12 @@ impl RemoteRefresh {
         if alias == source.alias {
             return Ok(Newest::new(image.fingerprint));
         }
-        let (fingerprint, files) = restarting(&self.monitor, || {
+        let (fingerprint, files) = restarting(monitor, || {
             let bytes = match &self.store {
-                Some(store) => remote.open_unverified_from(found, store, &self.monitor)?,
-                None => remote.open_unverified(found, &self.monitor)?,
+                Some(store) => remote.open_unverified_from(found, store, monitor)?,
+                None => remote.open_unverified(found, monitor)?,
             };
-            keep(&bytes, found.size, &self.monitor)
+            keep(&bytes, found.size, monitor)
         })?;
         *self.fetched.lock().unwrap_or_else(PoisonError::into_inner) = Some((fingerprint, files));
         let mut now = source.clone();
@@ -150,11 +149,13 @@ fn type_of(source: &UpdateSource) -> ImageType {
 }
 
 impl RefreshSource for RemoteRefresh {
-    fn newest(&self, image: &StoredImage, source: &UpdateSource) -> Result<Newest> {
-        let (remote, found) = self.find(image, source)?;
+    fn newest(&self, image: &StoredImage, source: &UpdateSource, monitor: &Monitor) -> Result<Newest> {
+        let (remote, found) = self.find(image, source, monitor)?;
         let found = match found {
             Resolution::Named { image } => image,
-            Resolution::AfterDownload { image: found } => return self.convert(image, source, &*remote, &found),
+            Resolution::AfterDownload { image: found } => {
+                return self.convert(image, source, &*remote, &found, monitor);
+            }
         };
         let exact = reports_all_properties(&source.protocol);
         let newest = Newest::new(found.fingerprint).expires_at(found.expires_at).exact(exact);
@@ -162,7 +163,7 @@ impl RefreshSource for RemoteRefresh {
         let newest = if found.fingerprint == image.fingerprint {
             newest
         } else {
-            newest.evidence(remote.evidence(&found, &self.monitor)?)
+            newest.evidence(remote.evidence(&found, monitor)?)
         };
         #[cfg(not(feature = "trust"))]
         drop(remote);
@@ -180,7 +181,7 @@ impl RefreshSource for RemoteRefresh {
         if let Some((_, files)) = fetched.filter(|(fingerprint, _)| *fingerprint == newest.fingerprint) {
             return Ok(files);
         }
-        let (remote, found) = self.find(image, source)?;
+        let (remote, found) = self.find(image, source, monitor)?;
         let found = found.into_named()?;
         // The store has already decided to replace the old image by this one; bytes of a third would fail as `Mismatch`.
         if found.fingerprint != newest.fingerprint {

@@ -15,12 +15,13 @@ use crate::protocol::simplestreams::{Listing, Publication, PublishedFile, RootKi
 /// Options of [`TreeWriter::add`].
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::format::ImageSource;
 /// use lxd_image::simplestreams::{AddOptions, Tree};
 ///
 /// let tree = Tree::create("/srv/www")?;
 /// let options = AddOptions::new().alias("box")?.property("os", "Box")?.property("release", "1")?;
-/// let added = tree.lock()?.add(ImageSource::open("box.tar.xz", None)?, &options)?;
+/// let added = tree.lock()?.add(ImageSource::open("box.tar.xz", None)?, &options, &Monitor::none())?;
 /// println!("{} as {}", added.fingerprint, added.product);
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
@@ -36,7 +37,6 @@ pub struct AddOptions {
     expected: Option<Fingerprint>,
     delta_from: usize,
     statements: Vec<u8>,
-    monitor: Monitor,
 }
 
 impl AddOptions {
@@ -115,21 +115,9 @@ impl AddOptions {
         self
     }
 
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
-
     /// From how many versions deltas are made.
     pub(super) fn delta_versions(&self) -> usize {
         self.delta_from
-    }
-
-    /// The monitor.
-    pub(super) fn monitored(&self) -> &Monitor {
-        &self.monitor
     }
 }
 
@@ -155,13 +143,13 @@ impl TreeWriter {
     /// `AlreadyExists` when it is listed; `InvalidInput` when it has no `os` or no `release`, and for a signed tree without a key
     /// ([`TreeOptions::sign_with`](super::TreeOptions::sign_with)); what
     /// [`Image::verify`] finds; `Mismatch`; `Cancelled`; `Io`. Nothing of it is listed then.
-    pub fn add(&mut self, source: ImageSource, options: &AddOptions) -> Result<Added> {
+    pub fn add(&mut self, source: ImageSource, options: &AddOptions, monitor: &Monitor) -> Result<Added> {
         self.check_renewable()?;
         let limits = self.tree.options.limits.clone();
         let ImageSource { first, second } = source;
         let lengths = std::iter::once(&first).chain(&second).map(|input| input.probable_len());
         let total = lengths.reduce(|sum, length| sum.zip(length).map(|(a, b)| a.saturating_add(b))).flatten();
-        let mut counted = Counted { whole: Hasher::new(), total, monitor: &options.monitor };
+        let mut counted = Counted { whole: Hasher::new(), total, monitor };
         let one = self.stage("first", &first, &mut counted)?;
         let other = second.as_ref().map(|input| self.stage("second", input, &mut counted)).transpose()?;
         let opened = match (&other, &second) {
@@ -169,7 +157,7 @@ impl TreeWriter {
             _ => ImageSource::unified(one.input(&first)?),
         };
         let image = Image::open_with(opened, &limits)?;
-        let found = self.verified(&image, options)?;
+        let found = self.verified(&image, options, monitor)?;
         // Opening found out which file is the metadata. If hashing in the given order gives another fingerprint, they came swapped.
         let in_order = other.is_none() || counted.whole.finish() == found.fingerprint;
         let container = image.containers().nth(1);
@@ -187,11 +175,11 @@ impl TreeWriter {
             if !is_listed(key) && metadata.properties().get(key) != Some(value) {
                 let (part, reason) = (format!("property `{key}`"), "a list of products has no place for it");
                 let what = Omitted::Dropped { part: part.into(), reason: reason.into() };
-                options.monitor.omit(found.fingerprint.to_string(), what);
+                monitor.omit(found.fingerprint.to_string(), what);
             }
         }
         let kind = container.map(kind_of);
-        let (first, rootfs) = self.place_all(one, kind.zip(other), &options.monitor)?;
+        let (first, rootfs) = self.place_all(one, kind.zip(other), monitor)?;
         let mut publication = Publication::new(
             found.fingerprint,
             found.image_type,
@@ -210,11 +198,11 @@ impl TreeWriter {
         publication.aliases.extend(options.aliases.iter().cloned());
         if !options.statements.is_empty() {
             let input = Input::stream(std::io::Cursor::new(options.statements.clone()));
-            let mut counted = Counted { whole: Hasher::new(), total: None, monitor: &options.monitor };
+            let mut counted = Counted { whole: Hasher::new(), total: None, monitor };
             let staged = self.stage("statements", &input, &mut counted)?;
-            publication.statements = Some(self.place(staged, Part::Statements, &options.monitor)?);
+            publication.statements = Some(self.place(staged, Part::Statements, monitor)?);
         }
-        let mut deltas = self.make_deltas(&publication, options)?;
+        let mut deltas = self.make_deltas(&publication, options, monitor)?;
         self.commit(|products| {
             products.publish(&publication)?;
             // In the same change, so that no client sees the image without them. A base may have been removed meanwhile.
@@ -330,12 +318,12 @@ impl TreeWriter {
     }
 
     /// Verifies an image as strictly as a store does.
-    fn verified(&self, image: &Image, options: &AddOptions) -> Result<VerifyReport> {
-        let mut verify = VerifyOptions::new().monitor(options.monitor.clone());
+    fn verified(&self, image: &Image, options: &AddOptions, monitor: &Monitor) -> Result<VerifyReport> {
+        let mut verify = VerifyOptions::new();
         if let Some(threads) = self.tree.options.threads {
             verify = verify.threads(threads);
         }
-        let mut found = image.verify(&verify)?;
+        let mut found = image.verify(&verify, monitor)?;
         if let Some(expected) = options.expected.filter(|expected| *expected != found.fingerprint) {
             return Err(Error::mismatch("the fingerprint", expected.to_string(), found.fingerprint.to_string()));
         }

@@ -35,8 +35,9 @@ impl TreeWriter {
         &self,
         image: &Publication,
         options: &AddOptions,
+        monitor: &Monitor,
     ) -> Result<Vec<(String, PublishedFile)>> {
-        let (wanted, monitor) = (options.delta_versions(), options.monitored());
+        let wanted = options.delta_versions();
         if wanted == 0 {
             return Ok(Vec::new());
         }

@@ -18,12 +18,13 @@
 //! Other tools may write into the same tree: fields and entries that are not known here are kept as they are.
 //!
 //! ```
+//! use lxd_image::Monitor;
 //! use lxd_image::simplestreams::Tree;
 //!
 //! # let directory = std::env::temp_dir().join(format!("lxd-image-doc-streams-{}", std::process::id()));
 //! let tree = Tree::create(&directory)?;
 //! assert!(tree.listing()?.images().is_empty());
-//! assert!(tree.verify(&Default::default())?.is_clean());
+//! assert!(tree.verify(&Default::default(), &Monitor::none())?.is_clean());
 //! # std::fs::remove_dir_all(&directory).unwrap();
 //! # Ok::<(), lxd_image::Error>(())
 //! ```

@@ -8,6 +8,7 @@ use super::document::{Retired, paths};
 use super::tree::{IMAGES, TreeWriter, fail};
 use crate::atomic;
 use crate::error::Result;
+use crate::progress::Monitor;
 use crate::protocol::simplestreams::{ItemPath, Products, by_number};
 
 /// The record of files at paths of other owners' lists, and when they were noted: these are removed, and no others that are not
@@ -89,8 +90,9 @@ impl TreeWriter {
     /// in the list (a crash, another tool) is recorded as withdrawn now, and removed by a later run.
     ///
     /// # Errors
-    /// `Io`; `Malformed` when the list can't be read.
-    pub fn prune(&mut self, options: &PruneOptions) -> Result<PrunedTree> {
+    /// `Io`; `Malformed` when the list can't be read; `Cancelled`. Files that were removed before the error stay removed, and
+    /// a later run removes the others.
+    pub fn prune(&mut self, options: &PruneOptions, monitor: &Monitor) -> Result<PrunedTree> {
         let mut done = PrunedTree::default();
         let mut products = self.tree.products()?;
         done.versions = drop_versions(&mut products, options.keep);
@@ -110,6 +112,7 @@ impl TreeWriter {
         let mut stored = self.stored()?;
         stored.extend(foreign);
         for (path, size) in stored {
+            monitor.check()?;
             if listed.contains(path.as_str()) {
                 continue;
             }

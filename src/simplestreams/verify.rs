@@ -17,7 +17,6 @@ use crate::trust::{ListKeys, ListSignature};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TreeVerifyOptions {
-    monitor: Monitor,
     keys: ListKeys,
 }
 
@@ -34,19 +33,15 @@ impl TreeVerifyOptions {
         self.keys = keys;
         self
     }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
 }
 
 /// The report of [`Tree::verify`].
 ///
 /// ```no_run
-/// let report = lxd_image::simplestreams::Tree::open("/srv/www")?.verify(&Default::default())?;
+/// use lxd_image::Monitor;
+/// use lxd_image::simplestreams::Tree;
+///
+/// let report = Tree::open("/srv/www")?.verify(&Default::default(), &Monitor::none())?;
 /// for finding in &report.findings {
 ///     eprintln!("{finding}");
 /// }
@@ -84,7 +79,7 @@ impl Tree {
     ///
     /// # Errors
     /// `Malformed` when index or list can't be read; `Cancelled`; `Io`. Whatever is wrong with a file is a finding.
-    pub fn verify(&self, options: &TreeVerifyOptions) -> Result<TreeReport> {
+    pub fn verify(&self, options: &TreeVerifyOptions, monitor: &Monitor) -> Result<TreeReport> {
         // The index first: a writer adds products to it before the list has them, so this order can't report one as missing.
         let index = self.index()?;
         let products = self.products()?;
@@ -111,20 +106,20 @@ impl Tree {
         }
         let total = wanted.values().map(|item| item.size.unwrap_or(0)).fold(0_u64, u64::saturating_add);
         let listing = Listing::new(&products);
-        let monitor = options.monitor.nested();
-        monitor.omit_all(listing.omissions());
+        let own = monitor.nested();
+        own.omit_all(listing.omissions());
         let of_images = listing.images().iter().flat_map(|image| std::iter::once(&image.first).chain(&image.rootfs));
         let of_images: BTreeSet<&str> = of_images.map(|file| file.path.as_str()).collect();
         let mut bad: BTreeSet<&str> = BTreeSet::new();
         for (path, item) in &wanted {
-            options.monitor.report(Phase::Hash, report.bytes, Some(total))?;
+            monitor.report(Phase::Hash, report.bytes, Some(total))?;
             if item.sha256.is_empty() && !of_images.contains(item.path.as_str()) {
                 let reason = "the list tells no digest of it, so that its bytes can't be compared".into();
-                monitor.omit(path.as_bytes(), Omitted::Skipped { reason });
+                own.omit(path.as_bytes(), Omitted::Skipped { reason });
                 continue;
             }
             report.bytes = report.bytes.saturating_add(item.size.unwrap_or(0));
-            match self.check_file(item, &monitor) {
+            match self.check_file(item, &own) {
                 Ok(()) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::StorageFull) => {
                     return Err(error);
@@ -141,7 +136,7 @@ impl Tree {
             if paths.into_iter().flatten().any(|file| bad.contains(file.path.as_str())) {
                 continue;
             }
-            findings.extend(self.check_image(image, &options.monitor)?);
+            findings.extend(self.check_image(image, monitor)?);
         }
         // Two images with one rootfs, for LXD and for Incus, have the same deltas.
         let mut checked: BTreeSet<[&str; 3]> = BTreeSet::new();
@@ -150,7 +145,7 @@ impl Tree {
             for delta in &image.deltas {
                 let paths = [&delta.file, &delta.base, rootfs].map(|file| file.path.as_str());
                 if !paths.iter().any(|path| bad.contains(path)) && checked.insert(paths) {
-                    findings.extend(self.check_delta(image, delta, &options.monitor)?);
+                    findings.extend(self.check_delta(image, delta, monitor)?);
                 }
             }
         }
@@ -159,12 +154,12 @@ impl Tree {
             if !applied.contains(item.path.as_str()) && !bad.contains(item.path.as_str()) {
                 let reason =
                     "the delta was not applied: an image that it starts from or makes is not listed, or is damaged";
-                monitor.omit(item.path.as_bytes(), Omitted::Skipped { reason: reason.into() });
+                own.omit(item.path.as_bytes(), Omitted::Skipped { reason: reason.into() });
             }
         }
         report.images = listing.images().len();
         report.files = wanted.len();
-        report.omissions = monitor.omissions();
+        report.omissions = own.omissions();
         report.findings = findings;
         Ok(report)
     }

@@ -34,13 +34,14 @@ impl Store {
     /// and verify the whole image.
     ///
     /// ```no_run
+    /// use lxd_image::Monitor;
     /// use lxd_image::store::{Alias, ImportOptions, Store};
     ///
     /// # fn main() -> lxd_image::Result<()> {
     /// let store = Store::open("/var/lib/lxd-image")?;
     /// // Keep a cached image under a name of its own.
     /// let cached = store.resolve("c0ffee42")?;
-    /// store.adopt(&cached.fingerprint, &ImportOptions::new().alias(Alias::new("pinned")?))?;
+    /// store.adopt(&cached.fingerprint, &ImportOptions::new().alias(Alias::new("pinned")?), &Monitor::none())?;
     /// # Ok(())
     /// # }
     /// ```
@@ -49,7 +50,7 @@ impl Store {
     /// `NotFound`; `AlreadyExists` for an alias that points to another image; `Mismatch` if the
     /// expected fingerprint is another one; `InvalidInput` for an invalid alias; `Busy`; `Io`.
     /// Nothing changes then.
-    pub fn adopt(&self, fingerprint: &Fingerprint, options: &ImportOptions) -> Result<StoredImage> {
+    pub fn adopt(&self, fingerprint: &Fingerprint, options: &ImportOptions, monitor: &Monitor) -> Result<StoredImage> {
         options.check()?;
         options.check_expected(fingerprint)?;
         let mut adopted = None;
@@ -61,7 +62,7 @@ impl Store {
             replaced = gone;
             Ok(())
         })?;
-        report_replaced(&replaced, options.watch());
+        report_replaced(&replaced, monitor);
         adopted.ok_or_else(|| missing(fingerprint))
     }
 

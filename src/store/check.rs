@@ -22,10 +22,11 @@ const MAX_ATTEMPTS: usize = 3;
 /// How [`Store::check`] and [`Store::repair`] work.
 ///
 /// ```
+/// use lxd_image::Monitor;
 /// use lxd_image::store::{CheckOptions, Store};
 ///
 /// let store = Store::in_memory()?;
-/// let report = store.check(&CheckOptions::new())?;
+/// let report = store.check(&CheckOptions::new(), &Monitor::none())?;
 /// assert!(report.is_clean());
 /// for finding in &report.findings {
 ///     println!("{finding}");
@@ -36,7 +37,6 @@ const MAX_ATTEMPTS: usize = 3;
 #[non_exhaustive]
 pub struct CheckOptions {
     pub(crate) repair: bool,
-    pub(crate) monitor: Monitor,
 }
 
 impl CheckOptions {
@@ -50,13 +50,6 @@ impl CheckOptions {
     #[must_use]
     pub fn repair(mut self, yes: bool) -> Self {
         self.repair = yes;
-        self
-    }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
         self
     }
 }
@@ -256,8 +249,7 @@ impl Store {
     /// `Malformed` if the blobs are not those of this store (for example because their file system
     /// is not mounted); `Cancelled`; `Busy`; `Io`. What is wrong with an image is a finding and not
     /// an error.
-    pub fn check(&self, options: &CheckOptions) -> Result<CheckReport> {
-        let monitor = &options.monitor;
+    pub fn check(&self, options: &CheckOptions, monitor: &Monitor) -> Result<CheckReport> {
         monitor.check()?;
         self.blobs.check_identity()?;
         let mut report = CheckReport::default();
@@ -313,7 +305,7 @@ impl Store {
             self.reconcile()?;
         }
         if options.repair {
-            self.repair_all(problems, options, &mut report)?;
+            self.repair_all(problems, &mut report, monitor)?;
         } else {
             report.findings.extend(problems.into_iter().map(|problem| problem.finding));
         }

@@ -23,28 +23,6 @@ use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, proc_path, staging_name};
 use crate::sparse::SparseFile;
 
-/// How an image is exported.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct ExportOptions {
-    monitor: Monitor,
-}
-
-impl ExportOptions {
-    /// Without progress.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
-}
-
 /// Whether a path can only mean a directory, because it ends with a slash.
 fn names_directory(path: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
@@ -85,12 +63,13 @@ impl Store {
     /// an extension that tells its format, the rootfs gets `.root`.
     ///
     /// ```no_run
-    /// use lxd_image::store::{ExportOptions, Store};
+    /// use lxd_image::Monitor;
+    /// use lxd_image::store::Store;
     ///
     /// # fn main() -> lxd_image::Result<()> {
     /// let store = Store::open("/var/lib/lxd-image")?;
     /// let image = store.resolve("debian/12")?;
-    /// let exported = store.export(&image.fingerprint, "backup/", &ExportOptions::new())?;
+    /// let exported = store.export(&image.fingerprint, "backup/", &Monitor::none())?;
     /// for file in &exported.files {
     ///     println!("{}", file.display());
     /// }
@@ -101,12 +80,7 @@ impl Store {
     /// # Errors
     /// `NotFound`; `AlreadyExists` for a file of that name; `Mismatch` if the bytes in the store
     /// are damaged; `Cancelled`; `StorageFull`; `Io`. No file remains then.
-    pub fn export(
-        &self,
-        fingerprint: &Fingerprint,
-        target: impl AsRef<Path>,
-        options: &ExportOptions,
-    ) -> Result<Exported> {
+    pub fn export(&self, fingerprint: &Fingerprint, target: impl AsRef<Path>, monitor: &Monitor) -> Result<Exported> {
         let target = target.as_ref();
         let opened = self.open_image(fingerprint)?;
         // A target with a slash at its end must become a directory, and not the prefix of file names.
@@ -115,7 +89,7 @@ impl Store {
             std::fs::create_dir(target)
                 .map_err(|error| Error::io("the directory to export to can't be made", error).in_file(target))?;
         }
-        let done = self.export_into(&opened, target, options);
+        let done = self.export_into(&opened, target, monitor);
         if made && done.is_err() {
             let _ = std::fs::remove_dir(target);
         }
@@ -123,7 +97,7 @@ impl Store {
     }
 
     /// Exports into a directory that exists, or to a file name.
-    fn export_into(&self, opened: &OpenedImage, target: &Path, options: &ExportOptions) -> Result<Exported> {
+    fn export_into(&self, opened: &OpenedImage, target: &Path, monitor: &Monitor) -> Result<Exported> {
         let fingerprint = &opened.image().fingerprint;
         let (directory, names) = if target.is_dir() {
             (target.to_path_buf(), self.file_names(opened)?)
@@ -138,7 +112,7 @@ impl Store {
             let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
             Error::new(kind, "the directory to export to can't be opened").with_source(error).in_file(&directory)
         })?;
-        let mut transfer = HashedCopy { hasher: Hasher::new(), total: opened.image().size, monitor: &options.monitor };
+        let mut transfer = HashedCopy { hasher: Hasher::new(), total: opened.image().size, monitor };
         let (first, rootfs) = opened.files();
         let mut targets = Vec::new();
         for (file, name) in std::iter::once(first).chain(rootfs).zip(&names) {
@@ -159,7 +133,7 @@ impl Store {
             targets.push(target);
             statements = Some(path);
         }
-        report_edits(opened.image(), &options.monitor);
+        report_edits(opened.image(), monitor);
         let mut named: Vec<&ExportFile<'_>> = Vec::new();
         for target in &mut targets {
             if let Err(error) = target.publish() {
@@ -196,17 +170,17 @@ impl Store {
     /// # Errors
     /// `NotFound`; `InvalidInput` for a split image, which has two files; `Mismatch` if the bytes
     /// in the store are damaged, which is known only after they were written; `Cancelled`; `Io`.
-    pub fn export_to(&self, fingerprint: &Fingerprint, sink: &mut dyn Write, options: &ExportOptions) -> Result<u64> {
+    pub fn export_to(&self, fingerprint: &Fingerprint, sink: &mut dyn Write, monitor: &Monitor) -> Result<u64> {
         let opened = self.open_image(fingerprint)?;
         let (file, rootfs) = opened.files();
         if rootfs.is_some() {
             return Err(Error::invalid("a split image is two files, and a stream holds one")
                 .with_hint("export it to a directory, or convert it to a unified image"));
         }
-        let mut transfer = HashedCopy { hasher: Hasher::new(), total: opened.image().size, monitor: &options.monitor };
+        let mut transfer = HashedCopy { hasher: Hasher::new(), total: opened.image().size, monitor };
         transfer.stream(file, sink)?;
         sink.flush().map_err(|error| Error::io("the image can't be written", error))?;
-        report_edits(opened.image(), &options.monitor);
+        report_edits(opened.image(), monitor);
         transfer.finish(fingerprint)
     }
 

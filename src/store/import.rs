@@ -58,7 +58,6 @@ pub struct ImportOptions {
     evidence: crate::trust::Evidence,
     #[cfg(feature = "trust")]
     signer: Option<Signer>,
-    monitor: Monitor,
 }
 
 /// What makes a statement about an image whose fingerprint is known.
@@ -261,24 +260,6 @@ impl ImportOptions {
         Ok(std::borrow::Cow::Borrowed(self))
     }
 
-    /// Sets where progress and omissions are reported, and what cancels the import.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
-
-    /// The monitor that was set, for code that downloads the bytes on behalf of the import.
-    #[must_use]
-    pub fn monitored(&self) -> Monitor {
-        self.monitor.clone()
-    }
-
-    /// The monitor that was set, borrowed.
-    pub(crate) fn watch(&self) -> &Monitor {
-        &self.monitor
-    }
-
     pub(crate) fn expected(&self) -> Option<&Fingerprint> {
         self.expected.as_ref()
     }
@@ -372,6 +353,7 @@ impl Store {
     /// The source may be files or streams. An image that was cached and is imported explicitly becomes permanent.
     ///
     /// ```no_run
+    /// use lxd_image::Monitor;
     /// use lxd_image::format::ImageSource;
     /// use lxd_image::store::{Alias, ImportOptions, Store};
     ///
@@ -380,7 +362,7 @@ impl Store {
     /// // A split image: metadata and root file system.
     /// let source = ImageSource::open("meta.tar.xz", Some("rootfs.squashfs".as_ref()))?;
     /// let options = ImportOptions::new().alias(Alias::new("debian/12")?).reuse_aliases(true).replace_images(true);
-    /// let image = store.import(source, &options)?;
+    /// let image = store.import(source, &options, &Monitor::none())?;
     /// println!("{} replaced the image of last night", image.fingerprint);
     /// # Ok(())
     /// # }
@@ -392,20 +374,20 @@ impl Store {
     /// ([`Image::verify`](crate::format::Image::verify)); `InvalidInput` for an invalid alias or an
     /// unknown architecture; `Busy`; `Cancelled`; `StorageFull`, after the layers that the store keeps of container images
     /// were dropped, and files were read once more; `Io`. The store's images are unchanged then.
-    pub fn import(&self, source: ImageSource, options: &ImportOptions) -> Result<StoredImage> {
+    pub fn import(&self, source: ImageSource, options: &ImportOptions, monitor: &Monitor) -> Result<StoredImage> {
         self.preflight(options)?;
         if options.add_aliases
-            && let Some(there) = self.known(&source, options)?
+            && let Some(there) = self.known(&source, monitor)?
         {
-            match self.adopt(&there, options) {
+            match self.adopt(&there, options, monitor) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 done => return done,
             }
         }
         let again = once_more(&source);
         let import = |source: ImageSource| {
-            let staged = self.stage(source, options.expected.as_ref(), &options.monitor)?;
-            self.publish_import(staged, options)
+            let staged = self.stage(source, options.expected.as_ref(), monitor)?;
+            self.publish_import(staged, options, monitor)
         };
         match import(source) {
             Err(error) => match (self.make_room(error), again) {
@@ -442,7 +424,7 @@ impl Store {
     /// The image of the store that has the same bytes as `source`, found by hashing without writing anything.
     ///
     /// Only files are hashed (a stream can be read once), and only if the store has an image of the same size.
-    fn known(&self, source: &ImageSource, options: &ImportOptions) -> Result<Option<Fingerprint>> {
+    fn known(&self, source: &ImageSource, monitor: &Monitor) -> Result<Option<Fingerprint>> {
         let inputs: Vec<_> = std::iter::once(&source.first).chain(&source.second).collect();
         let lengths: Option<Vec<u64>> = inputs.iter().map(|input| input.as_blob().map(ReadAt::len)).collect();
         let Some(lengths) = lengths else { return Ok(None) };
@@ -454,7 +436,7 @@ impl Store {
         let orders = [inputs.clone(), inputs.into_iter().rev().collect()];
         let orders = if source.second.is_some() { &orders[..] } else { &orders[..1] };
         for order in orders {
-            let fingerprint = fingerprint_of(order.iter().copied(), Some(size), &options.monitor)?;
+            let fingerprint = fingerprint_of(order.iter().copied(), Some(size), monitor)?;
             if self.catalog.image(&fingerprint)?.is_some_and(|there| there.size == size) {
                 return Ok(Some(fingerprint));
             }
@@ -498,12 +480,17 @@ impl Store {
     }
 
     /// Uploads a staged image and inserts its row, or applies the options to the row that is there.
-    pub(crate) fn publish_import(&self, staged: StagedImage, options: &ImportOptions) -> Result<StoredImage> {
+    pub(crate) fn publish_import(
+        &self,
+        staged: StagedImage,
+        options: &ImportOptions,
+        monitor: &Monitor,
+    ) -> Result<StoredImage> {
         let options = &*options.stated(&staged.fingerprint)?;
-        let image = self.described(&staged, options)?;
-        options.monitor.check()?;
+        let image = self.described(&staged, options, monitor)?;
+        monitor.check()?;
         let mut replaced = Vec::new();
-        let published = self.upload(staged, &options.monitor, &mut |catalog, objects| {
+        let published = self.upload(staged, monitor, &mut |catalog, objects| {
             replaced.clear();
             let Some(there) = catalog.image(&image.fingerprint)? else {
                 let mut image = image.clone();
@@ -520,14 +507,14 @@ impl Store {
             (extended, replaced) = self.extend(catalog, &there, options)?;
             Ok(Decision::Known(extended))
         })?;
-        report_replaced(&replaced, &options.monitor);
+        report_replaced(&replaced, monitor);
         Ok(published)
     }
 
     /// The row of a staged image, with what the options set.
-    fn described(&self, staged: &StagedImage, options: &ImportOptions) -> Result<StoredImage> {
+    fn described(&self, staged: &StagedImage, options: &ImportOptions, monitor: &Monitor) -> Result<StoredImage> {
         let told = (&options.source_properties, options.exact_properties);
-        let mut image = staged.stored(told, options.expires_at, self.now(), &options.monitor)?;
+        let mut image = staged.stored(told, options.expires_at, self.now(), monitor)?;
         image.properties = image.original_properties.clone();
         for (key, value) in options.properties.iter() {
             image.properties.set(key, value)?;
@@ -538,7 +525,7 @@ impl Store {
             let shown: String = name.chars().take(64).collect();
             let part = format!("file name `{shown}`").into();
             let what = Omitted::Dropped { part, reason: "it is not a plain name".into() };
-            options.monitor.omit(staged.fingerprint.to_string(), what);
+            monitor.omit(staged.fingerprint.to_string(), what);
         }
         image.file_name = options.file_name.clone().or(plain).or(image.file_name);
         (image.public, image.auto_update, image.cached) = (options.public, options.auto_update, options.cached);

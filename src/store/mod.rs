@@ -9,6 +9,7 @@
 //! row's `revision`, and an [`ETag`] or a revision makes an edit conditional.
 //!
 //! ```
+//! use lxd_image::Monitor;
 //! use lxd_image::format::{ImageSource, Input};
 //! use lxd_image::store::{Alias, Edit, ImportOptions, Store};
 //! # use lxd_image::format::{PackOptions, Rootfs, pack};
@@ -16,12 +17,12 @@
 //! # std::fs::create_dir_all(dir.join("root/etc"))?;
 //! # let metadata = lxd_image::Metadata::new("x86_64", 1_700_000_000)?;
 //! # let archive = dir.join("box.tar.zst");
-//! # pack(&Rootfs::open(dir.join("root"))?, &archive, &PackOptions::new(metadata))?;
+//! # pack(&Rootfs::open(dir.join("root"))?, &archive, &PackOptions::new(metadata), &Monitor::none())?;
 //!
 //! let store = Store::in_memory()?;
 //! // Copied, hashed, verified, then visible: with its alias, in one step.
 //! let options = ImportOptions::new().alias(Alias::new("debian/12")?).public(true);
-//! let image = store.import(ImageSource::unified(Input::open(&archive)?), &options)?;
+//! let image = store.import(ImageSource::unified(Input::open(&archive)?), &options, &Monitor::none())?;
 //!
 //! // An edit may be conditional on what was read before.
 //! let edited = store.edit(&image.fingerprint, &Edit::new().public(false), Some(&image.etag()))?;
@@ -129,7 +130,7 @@ pub use description::StoreDescription;
 pub use edit::Edit;
 #[cfg(feature = "remote")]
 pub(crate) use edit::SET_BY_SERVER;
-pub use export::{ExportOptions, Exported};
+pub use export::Exported;
 pub use filter::{Filter, NearMiss};
 pub use image::{Alias, AliasTarget, ETag, ImageObjects, StoredImage, UpdateSource};
 pub use import::ImportOptions;

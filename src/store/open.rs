@@ -137,8 +137,8 @@ impl StoreOptions {
     }
 
     /// The options for verifying an image.
-    pub(crate) fn verifying(&self, monitor: &Monitor) -> VerifyOptions {
-        let options = VerifyOptions::new().monitor(monitor.clone());
+    pub(crate) fn verifying(&self) -> VerifyOptions {
+        let options = VerifyOptions::new();
         match self.threads {
             Some(threads) => options.threads(threads),
             None => options,
@@ -532,6 +532,7 @@ pub(crate) fn missing(fingerprint: &Fingerprint) -> Error {
 /// An image whose files are open. They stay readable until this is dropped, even if the image is deleted.
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::format::UnpackOptions;
 /// use lxd_image::io::ReadAt;
 /// use lxd_image::store::StoreOptions;
@@ -543,7 +544,7 @@ pub(crate) fn missing(fingerprint: &Fingerprint) -> Error {
 /// let opened = store.open_image(&known.fingerprint)?;
 /// // As an image: to look into, to verify, to unpack.
 /// let image = opened.open(&Limits::default())?;
-/// image.unpack_verified("/srv/c1", &known.fingerprint, &UnpackOptions::new())?;
+/// image.unpack_verified("/srv/c1", &known.fingerprint, &UnpackOptions::new(), &Monitor::none())?;
 /// // Or as bytes, to send on as they are.
 /// let (first, rootfs) = opened.files();
 /// println!("{} bytes, {}", first.len(), if rootfs.is_some() { "split" } else { "unified" });

@@ -9,6 +9,7 @@ use super::layers::LayerTotals;
 use super::open::Store;
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
+use crate::progress::Monitor;
 
 /// How many images one transaction removes.
 const BATCH: usize = 64;
@@ -144,6 +145,7 @@ impl Store {
     /// ```
     /// use std::time::Duration;
     ///
+    /// use lxd_image::Monitor;
     /// use lxd_image::store::{PruneOptions, StoreOptions};
     ///
     /// # fn main() -> lxd_image::Result<()> {
@@ -151,11 +153,11 @@ impl Store {
     /// let store = StoreOptions::new().open(&dir)?;
     /// // Not used for a month, past their expiry date, or more than 20 GB in all.
     /// let options = PruneOptions::unused_for(Duration::from_secs(30 * 24 * 60 * 60)).max_bytes(20_000_000_000);
-    /// let would = store.prune(&options.clone().dry_run(true))?;
+    /// let would = store.prune(&options.clone().dry_run(true), &Monitor::none())?;
     /// for (image, why) in &would.images {
     ///     println!("{}: {why:?}", image.fingerprint);
     /// }
-    /// let done = store.prune(&options)?;
+    /// let done = store.prune(&options, &Monitor::none())?;
     /// assert_eq!(done.bytes, would.bytes);
     /// # std::fs::remove_dir_all(&dir)?;
     /// # Ok(())
@@ -163,9 +165,9 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Malformed` if the catalog is damaged or the blobs are missing; `Busy`; `Io`. Images that
+    /// `Malformed` if the catalog is damaged or the blobs are missing; `Busy`; `Cancelled`; `Io`. Images that
     /// were removed before the error stay removed.
-    pub fn prune(&self, options: &PruneOptions) -> Result<Pruned> {
+    pub fn prune(&self, options: &PruneOptions, monitor: &Monitor) -> Result<Pruned> {
         self.blobs.check_identity()?;
         let now = self.now();
         let mut pruned = Pruned::default();
@@ -194,9 +196,11 @@ impl Store {
         }
         // In batches: one transaction holds the catalog's write lock, and other writers must get a turn.
         for batch in candidates.chunks(BATCH) {
+            monitor.check()?;
             pruned.add(self.remove_batch(batch, &|image| options.reason(image, now))?);
         }
         for batch in over_quota.chunks(BATCH) {
+            monitor.check()?;
             let fingerprints: Vec<_> = batch.iter().map(|image| image.fingerprint).collect();
             // An image that was used since the quota was computed is no longer among the least recently used.
             let unused_since = |image: &StoredImage| {
@@ -206,6 +210,7 @@ impl Store {
             let reason = |image: &StoredImage| unused_since(image).then_some(Removed::Evicted);
             pruned.add(self.remove_batch(&fingerprints, &reason)?);
         }
+        monitor.check()?;
         pruned.add_layers(self.drop_layers(&layers)?);
         Ok(pruned)
     }

@@ -11,6 +11,7 @@ use super::open::Store;
 use super::scratch::StagedFile;
 use crate::error::{Error, Result};
 use crate::format::{PackOptions, Rootfs, Written, pack_to};
+use crate::progress::Monitor;
 
 impl ImportOptions {
     /// The recorded options of an image that [`Store::publish`] packs with these options: with the properties that go
@@ -36,13 +37,14 @@ impl Store {
     pub fn import_written(
         &self,
         options: &ImportOptions,
+        monitor: &Monitor,
         write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
     ) -> Result<StoredImage> {
         self.preflight(options)?;
         let mut file = self.scratch.create()?;
         write(&mut file)?;
-        let staged = self.verify_staged(vec![file], &[None], options.expected(), None, options.watch())?;
-        self.publish_import(staged, options)
+        let staged = self.verify_staged(vec![file], &[None], options.expected(), None, monitor)?;
+        self.publish_import(staged, options, monitor)
     }
 
     /// Packs a root file system and imports the image: what a container manager does with a stopped
@@ -50,6 +52,7 @@ impl Store {
     /// with it wherever it goes. Returns also what was packed and what was left out.
     ///
     /// ```no_run
+    /// use lxd_image::Monitor;
     /// use lxd_image::Metadata;
     /// use lxd_image::format::{PackOptions, Rootfs};
     /// use lxd_image::store::{Alias, ImportOptions, Store};
@@ -58,7 +61,7 @@ impl Store {
     /// let store = Store::open("/var/lib/lxd-image")?;
     /// let packing = PackOptions::new(Metadata::new("x86_64", 1_700_000_000)?);
     /// let options = ImportOptions::new().alias(Alias::new("c1-snapshot")?);
-    /// let (image, written) = store.publish(&Rootfs::open("/srv/c1/rootfs")?, &packing, &options)?;
+    /// let (image, written) = store.publish(&Rootfs::open("/srv/c1/rootfs")?, &packing, &options, &Monitor::none())?;
     /// assert_eq!(image.fingerprint, written.fingerprint);
     /// # Ok(())
     /// # }
@@ -71,9 +74,10 @@ impl Store {
         rootfs: &Rootfs,
         packing: &PackOptions,
         options: &ImportOptions,
+        monitor: &Monitor,
     ) -> Result<(StoredImage, Written)> {
         let packing = options.packing(packing)?;
-        self.import_encoded(options, |sink| pack_to(rootfs, sink, &packing))
+        self.import_encoded(options, monitor, |sink| pack_to(rootfs, sink, &packing, monitor))
     }
 
     /// Imports a unified image that an encoder writes on threads of its own: one of [`pack_to`] or of an OCI image.
@@ -84,25 +88,26 @@ impl Store {
     pub fn import_encoded(
         &self,
         options: &ImportOptions,
+        monitor: &Monitor,
         write: impl FnOnce(ImportSink) -> Result<Written>,
     ) -> Result<(StoredImage, Written)> {
         self.preflight(options)?;
         // What writes can do that only once, so that the caller has to try again.
-        self.stage_encoded(options, write).map_err(|error| self.make_room(error).0)
+        self.stage_encoded(options, monitor, write).map_err(|error| self.make_room(error).0)
     }
 
     fn stage_encoded(
         &self,
         options: &ImportOptions,
+        monitor: &Monitor,
         write: impl FnOnce(ImportSink) -> Result<Written>,
     ) -> Result<(StoredImage, Written)> {
         let staging = ImportSink(Arc::new(Mutex::new(Some(self.scratch.create()?))));
         let written = write(ImportSink(Arc::clone(&staging.0)))?;
         let file = staging.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| Error::invalid("nothing was packed"))?;
-        let staged =
-            self.verify_staged(vec![file], &[None], options.expected(), Some(written.fingerprint), options.watch())?;
-        Ok((self.publish_import(staged, options)?, written))
+        let staged = self.verify_staged(vec![file], &[None], options.expected(), Some(written.fingerprint), monitor)?;
+        Ok((self.publish_import(staged, options, monitor)?, written))
     }
 }
 

@@ -37,10 +37,11 @@ impl Store {
     /// it meanwhile, as with [`check`](Self::check).
     ///
     /// ```no_run
+    /// use lxd_image::Monitor;
     /// use lxd_image::store::{CheckOptions, Store, StoreOptions};
     ///
     /// # fn main() -> lxd_image::Result<()> {
-    /// let report = Store::repair("/var/lib/lxd-image", &StoreOptions::new(), &CheckOptions::new())?;
+    /// let report = Store::repair("/var/lib/lxd-image", &StoreOptions::new(), &CheckOptions::new(), &Monitor::none())?;
     /// for unrepaired in &report.unrepaired {
     ///     println!("{}: {}", unrepaired.finding, unrepaired.reason);
     /// }
@@ -53,20 +54,25 @@ impl Store {
     /// `Unsupported` for a newer layout; `Busy` if the catalog must be rebuilt and another program,
     /// or another handle of this one, has the store open; `Cancelled`; `Io`. The catalog is
     /// unchanged then.
-    pub fn repair(path: impl AsRef<Path>, options: &StoreOptions, how: &CheckOptions) -> Result<CheckReport> {
+    pub fn repair(
+        path: impl AsRef<Path>,
+        options: &StoreOptions,
+        how: &CheckOptions,
+        monitor: &Monitor,
+    ) -> Result<CheckReport> {
         let path = path.as_ref();
         let how = how.clone().repair(true);
         let options = options.clone().create(false).read_only(false);
         if StoreDescription::is_at(path) {
-            return repair_described(path, &options, &how);
+            return repair_described(path, &options, &how, monitor);
         }
         let marker = || -> Result<Marker> {
             Marker::read(path)?.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no image store").in_file(path))
         };
-        if let Ok(report) = check_in_place(path, &marker()?, &options, &how)? {
+        if let Ok(report) = check_in_place(path, &marker()?, &options, &how, monitor)? {
             return Ok(report);
         }
-        let lock = StoreLock::exclusive(path, options.wait(), &how.monitor)?;
+        let lock = StoreLock::exclusive(path, options.wait(), monitor)?;
         // Another repair may have rebuilt the catalog while this one waited for the lock.
         let marker = marker()?;
         let catalog = layout::catalog(path);
@@ -77,17 +83,17 @@ impl Store {
                 _ => {}
             }
         }
-        let damage =
-            match SqliteCatalog::open(&catalog, &marker.id, (options.wait(), how.monitor.cancel()), false, shared) {
-                Err(error) => Err(error),
-                // A file that is intact for SQLite may have rows that are not.
-                Ok(rows) => rows.check(&how.monitor).and_then(|damage| {
-                    if damage.is_empty() {
-                        every_row(&rows)?;
-                    }
-                    Ok(damage)
-                }),
-            };
+        let damage = match SqliteCatalog::open(&catalog, &marker.id, (options.wait(), monitor.cancel()), false, shared)
+        {
+            Err(error) => Err(error),
+            // A file that is intact for SQLite may have rows that are not.
+            Ok(rows) => rows.check(monitor).and_then(|damage| {
+                if damage.is_empty() {
+                    every_row(&rows)?;
+                }
+                Ok(damage)
+            }),
+        };
         let damage: Vec<Finding> = match damage {
             Ok(damage) => damage.into_iter().map(|message| Finding::Catalog { message }).collect(),
             Err(error) if error.kind() == ErrorKind::Malformed => vec![Finding::Catalog { message: error.to_string() }],
@@ -95,14 +101,14 @@ impl Store {
         };
         let mut lost = Vec::new();
         if !damage.is_empty() {
-            lost = replace_catalog(path, &marker, &options, &how.monitor)?;
+            lost = replace_catalog(path, &marker, &options, monitor)?;
         }
         if marker.layout < layout::VERSION {
             marker.write(path)?;
         }
         drop(lock);
         // The catalog is intact from here on: others may use the store during the long check.
-        let mut report = options.open_unswept(path, &marker)?.check(&how)?;
+        let mut report = options.open_unswept(path, &marker)?.check(&how, monitor)?;
         let found = std::mem::take(&mut report.findings);
         report.findings = damage;
         lost.into_iter().for_each(|finding| report.add_lost(finding));
@@ -115,10 +121,10 @@ impl Store {
 ///
 /// A catalog that is empty is rebuilt from the blobs. A catalog that is damaged is not replaced: it may be a database
 /// that others administer, with backups of its own.
-fn repair_described(path: &Path, options: &StoreOptions, how: &CheckOptions) -> Result<CheckReport> {
+fn repair_described(path: &Path, options: &StoreOptions, how: &CheckOptions, monitor: &Monitor) -> Result<CheckReport> {
     let (store, rebuild) = StoreDescription::read(path)?.open_to_repair(options)?;
-    let lost = if rebuild { store.rebuild_rows(&how.monitor)?.lost } else { Vec::new() };
-    let mut report = store.check(how)?;
+    let lost = if rebuild { store.rebuild_rows(monitor)?.lost } else { Vec::new() };
+    let mut report = store.check(how, monitor)?;
     lost.into_iter().for_each(|finding| report.add_lost(finding));
     Ok(report)
 }
@@ -129,9 +135,10 @@ fn check_in_place(
     marker: &Marker,
     options: &StoreOptions,
     how: &CheckOptions,
+    monitor: &Monitor,
 ) -> Result<std::result::Result<CheckReport, ()>> {
     let opened = if marker.layout < layout::VERSION { upgrade(path, marker, options) } else { Ok(()) };
-    match opened.and_then(|()| options.open_unswept(path, marker)).and_then(|store| store.check(how)) {
+    match opened.and_then(|()| options.open_unswept(path, marker)).and_then(|store| store.check(how, monitor)) {
         Ok(report) if report.findings.iter().any(|finding| matches!(finding, Finding::Catalog { .. })) => Ok(Err(())),
         Ok(report) => Ok(Ok(report)),
         Err(error) if error.kind() == ErrorKind::Malformed => Ok(Err(())),

@@ -101,7 +101,7 @@ impl Newest {
 /// struct Empty;
 ///
 /// impl RefreshSource for Empty {
-///     fn newest(&self, _: &StoredImage, source: &UpdateSource) -> Result<Newest> {
+///     fn newest(&self, _: &StoredImage, source: &UpdateSource, _: &Monitor) -> Result<Newest> {
 ///         Err(Error::new(ErrorKind::NotFound, format!("there is no image `{}`", source.alias)))
 ///     }
 ///
@@ -111,7 +111,7 @@ impl Newest {
 /// }
 ///
 /// let store = Store::in_memory()?;
-/// for (image, result) in store.refresh_all(&Empty, &RefreshOptions::new())? {
+/// for (image, result) in store.refresh_all(&Empty, &RefreshOptions::new(), &Monitor::none())? {
 ///     println!("{}: {result:?}", image.fingerprint);
 /// }
 /// # Ok::<(), lxd_image::Error>(())
@@ -121,7 +121,7 @@ pub trait RefreshSource {
     ///
     /// # Errors
     /// `NotFound` if the alias is gone; `Remote` and any other error of the source.
-    fn newest(&self, image: &StoredImage, source: &UpdateSource) -> Result<Newest>;
+    fn newest(&self, image: &StoredImage, source: &UpdateSource, monitor: &Monitor) -> Result<Newest>;
 
     /// Opens the bytes of the image that [`newest`](Self::newest) returned. The store verifies them
     /// against its fingerprint.
@@ -142,7 +142,6 @@ pub trait RefreshSource {
 #[non_exhaustive]
 pub struct RefreshOptions {
     dry_run: bool,
-    monitor: Monitor,
 }
 
 impl RefreshOptions {
@@ -156,13 +155,6 @@ impl RefreshOptions {
     #[must_use]
     pub fn dry_run(mut self, yes: bool) -> Self {
         self.dry_run = yes;
-        self
-    }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
         self
     }
 }
@@ -196,12 +188,13 @@ impl Store {
         fingerprint: &Fingerprint,
         upstream: &dyn RefreshSource,
         options: &RefreshOptions,
+        monitor: &Monitor,
     ) -> Result<Refreshed> {
         let old = self.image(fingerprint)?;
         let Some(source) = old.source.clone().filter(|source| old.auto_update && source.is_followed()) else {
             return Ok(Refreshed::NotFollowing);
         };
-        let newest = upstream.newest(&old, &source)?;
+        let newest = upstream.newest(&old, &source, monitor)?;
         if newest.fingerprint == *fingerprint {
             return Ok(Refreshed::Current);
         }
@@ -220,12 +213,12 @@ impl Store {
                 return Ok(Refreshed::Replaced { fingerprint: newest.fingerprint });
             }
         }
-        let bytes = upstream.fetch(&old, &source, &newest, &options.monitor)?;
-        let staged = self.stage(bytes, Some(&newest.fingerprint), &options.monitor)?;
+        let bytes = upstream.fetch(&old, &source, &newest, monitor)?;
+        let staged = self.stage(bytes, Some(&newest.fingerprint), monitor)?;
         let told = (&newest.properties, newest.exact);
-        let fresh = staged.stored(told, newest.expires_at, self.now(), &options.monitor)?;
-        options.monitor.check()?;
-        self.upload(staged, &options.monitor, &mut |catalog, objects| {
+        let fresh = staged.stored(told, newest.expires_at, self.now(), monitor)?;
+        monitor.check()?;
+        self.upload(staged, monitor, &mut |catalog, objects| {
             self.replace(catalog, fingerprint, &newest, Some((&fresh, objects)), own_expiry)
         })?;
         Ok(Refreshed::Replaced { fingerprint: newest.fingerprint })
@@ -248,6 +241,7 @@ impl Store {
         &self,
         upstream: &dyn RefreshSource,
         options: &RefreshOptions,
+        monitor: &Monitor,
     ) -> Result<Vec<(StoredImage, Result<Refreshed>)>> {
         let mut following = Vec::new();
         let mut collect = |image| {
@@ -257,8 +251,8 @@ impl Store {
         self.for_all(&ImageQuery::new().auto_update(true), &mut collect)?;
         let mut done = Vec::new();
         for image in following {
-            options.monitor.check()?;
-            let result = self.refresh(&image.fingerprint, upstream, options);
+            monitor.check()?;
+            let result = self.refresh(&image.fingerprint, upstream, options, monitor);
             done.push((image, result));
         }
         Ok(done)

@@ -7,7 +7,7 @@
 
 use super::blobs::BlobKey;
 use super::catalog::Attachment;
-use super::check::{CheckOptions, CheckReport, Finding, Problem, Subject, Unrepaired};
+use super::check::{CheckReport, Finding, Problem, Subject, Unrepaired};
 use super::examine::Evidence;
 use super::image::{Alias, ImageObjects, StoredImage};
 use super::objects::Upload;
@@ -15,6 +15,7 @@ use super::open::Store;
 use super::reconcile::note_sidecar;
 use super::reread::{Reread, is_useless};
 use crate::error::{ErrorKind, Result};
+use crate::progress::Monitor;
 
 /// The reason for leaving a finding that may no longer be true.
 const CHANGED: &str = "it changed while it was looked at: check again";
@@ -33,15 +34,10 @@ impl Store {
     ///
     /// # Errors
     /// `Cancelled`. Repairs that were made before remain.
-    pub(super) fn repair_all(
-        &self,
-        problems: Vec<Problem>,
-        options: &CheckOptions,
-        report: &mut CheckReport,
-    ) -> Result<()> {
+    pub(super) fn repair_all(&self, problems: Vec<Problem>, report: &mut CheckReport, monitor: &Monitor) -> Result<()> {
         for mut problem in problems {
-            options.monitor.check()?;
-            let outcome = match self.repair_problem(&mut problem, options, report) {
+            monitor.check()?;
+            let outcome = match self.repair_problem(&mut problem, report, monitor) {
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
                 Err(error) => Outcome::Unrepaired(error.to_string()),
                 Ok(outcome) => outcome,
@@ -70,12 +66,7 @@ impl Store {
 
     /// Repairs one problem. May replace the finding if the repair found out more, for example that
     /// unlisted files are damaged.
-    fn repair_problem(
-        &self,
-        problem: &mut Problem,
-        options: &CheckOptions,
-        report: &mut CheckReport,
-    ) -> Result<Outcome> {
+    fn repair_problem(&self, problem: &mut Problem, report: &mut CheckReport, monitor: &Monitor) -> Result<Outcome> {
         let Problem { finding, evidence, subject } = problem;
         match (&*finding, &*subject) {
             (Finding::Missing { .. } | Finding::Damaged { .. }, Subject::Image(image)) => {
@@ -97,7 +88,7 @@ impl Store {
                 }
             }
             (Finding::Row { .. }, Subject::Image(image)) => {
-                match self.reread(&image.fingerprint, &image.objects, &options.monitor)? {
+                match self.reread(&image.fingerprint, &image.objects, monitor)? {
                     Reread::Unreadable(why) => {
                         *finding = Finding::Unreadable { fingerprint: image.fingerprint, reason: why.clone() };
                         Ok(Outcome::Unrepaired(why))
@@ -110,7 +101,7 @@ impl Store {
             (Finding::Unlisted { .. }, Subject::Upload(upload)) => {
                 let objects = if upload.has_image { upload.objects() } else { ImageObjects::default() };
                 let reread = if upload.has_image {
-                    self.reread(&upload.fingerprint, &objects, &options.monitor)?
+                    self.reread(&upload.fingerprint, &objects, monitor)?
                 } else {
                     Reread::Damaged("its file is missing".to_owned(), Evidence::default())
                 };

@@ -92,7 +92,7 @@ impl Store {
             None => ImageSource::unified(first),
             Some(rootfs) => ImageSource::split(first, rootfs),
         };
-        let verified = Image::open_with(source, &self.options.limits)?.verify(&self.options.verifying(monitor))?;
+        let verified = Image::open_with(source, &self.options.limits)?.verify(&self.options.verifying(), monitor)?;
         if verified.fingerprint != *fingerprint {
             return Err(Error::mismatch("the fingerprint", fingerprint.to_string(), verified.fingerprint.to_string()));
         }

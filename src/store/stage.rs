@@ -151,7 +151,7 @@ impl Store {
         let image = Image::open_with(source, &self.options.limits)?;
         let begins = image.parts.first().and_then(|part| part.input.as_blob());
         let in_order = first.as_ref().zip(begins).is_some_and(|(first, begins)| first.ptr_eq(begins));
-        let verified = image.verify(&self.options.verifying(monitor))?;
+        let verified = image.verify(&self.options.verifying(), monitor)?;
         if let Some(expected) = expected
             && *expected != verified.fingerprint
         {

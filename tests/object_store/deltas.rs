@@ -12,7 +12,7 @@ use lxd_image::remote::{
 };
 use lxd_image::simplestreams::{AddOptions, Tree, TreeOptions};
 use lxd_image::store::{Alias, CheckOptions, ObjectBlobs, RefreshOptions, Refreshed, Store};
-use lxd_image::{Architecture, Fingerprint, Metadata};
+use lxd_image::{Architecture, Fingerprint, Metadata, Monitor};
 
 use crate::proxy::{Fault, Proxy};
 use crate::servers::{options_for, pattern, prefix, servers};
@@ -69,10 +69,11 @@ impl<'a> Origin<'a> {
         }
         let options = PackOptions::new(metadata).form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
         let root = Rootfs::open(self.place.at("root")).unwrap();
-        let files = pack(&root, self.place.at(&format!("v{number}")), &options).unwrap().files;
+        let files = pack(&root, self.place.at(&format!("v{number}")), &options, &Monitor::none()).unwrap().files;
         let [meta, rootfs] = [0, 1].map(|file: usize| Input::open(&files[file]).unwrap());
         let options = AddOptions::new().delta_from(1);
-        let added = self.tree.lock().unwrap().add(ImageSource::split(meta, rootfs), &options).unwrap();
+        let added =
+            self.tree.lock().unwrap().add(ImageSource::split(meta, rootfs), &options, &Monitor::none()).unwrap();
         assert_eq!(added.deltas.len(), usize::from(number > 0));
         added.fingerprint
     }
@@ -101,7 +102,7 @@ fn options() -> CopyOptions {
 
 #[track_caller]
 fn is_clean(store: &Store) {
-    let report = store.check(&CheckOptions::new()).unwrap();
+    let report = store.check(&CheckOptions::new(), &Monitor::none()).unwrap();
     assert!(report.is_clean(), "{report:?}");
 }
 
@@ -115,7 +116,7 @@ fn copy_makes_an_image_out_of_a_delta_and_a_base_in_a_bucket_with_few_requests()
         blobs.init("deltas").unwrap();
         let store = place.store(blobs);
         let first = origin.add(0);
-        copy(&origin.remote(), &first.to_string(), &store, &options()).unwrap();
+        copy(&origin.remote(), &first.to_string(), &store, &options(), &Monitor::none()).unwrap();
 
         let second = origin.add(1);
         origin.asked.lock().unwrap().clear();
@@ -125,7 +126,7 @@ fn copy_makes_an_image_out_of_a_delta_and_a_base_in_a_bucket_with_few_requests()
             counted.fetch_add(usize::from(request.method == "GET"), Ordering::Relaxed);
             Fault::Pass
         });
-        let image = copy(&origin.remote(), &second.to_string(), &store, &options()).unwrap();
+        let image = copy(&origin.remote(), &second.to_string(), &store, &options(), &Monitor::none()).unwrap();
         assert_eq!(image.fingerprint, second);
         origin.sent_a_delta();
         let requests = requests.load(Ordering::Relaxed);
@@ -142,12 +143,12 @@ fn refresh_makes_an_image_out_of_a_delta_and_a_base_in_a_bucket() {
         let store = place.store(server.blobs());
         origin.add(0);
         let followed = options().alias(Alias::new("mine").unwrap()).auto_update(true);
-        let image = copy(&origin.remote(), "Box/1/default/amd64", &store, &followed).unwrap();
+        let image = copy(&origin.remote(), "Box/1/default/amd64", &store, &followed, &Monitor::none()).unwrap();
 
         let second = origin.add(1);
         origin.asked.lock().unwrap().clear();
         let sources = RemoteRefresh::new(|source| open_source(source, client())).deltas_from(&store);
-        let done = store.refresh(&image.fingerprint, &sources, &RefreshOptions::new()).unwrap();
+        let done = store.refresh(&image.fingerprint, &sources, &RefreshOptions::new(), &Monitor::none()).unwrap();
         assert_eq!(done, Refreshed::Replaced { fingerprint: second });
         origin.sent_a_delta();
         assert_eq!(store.resolve("mine").unwrap().fingerprint, second);

@@ -8,10 +8,10 @@ use lxd_image::format::{
     ImageForm, ImageSource, Input, PackOptions, Rootfs, RootfsFormat, UnpackOptions, VerifyOptions, pack,
 };
 use lxd_image::store::{
-    Alias, BlobStore, CheckOptions, ExportOptions, ImportOptions, MemoryCatalog, ObjectBlobs, Scratch, SqliteCatalog,
-    Store, StoreOptions,
+    Alias, BlobStore, CheckOptions, ImportOptions, MemoryCatalog, ObjectBlobs, Scratch, SqliteCatalog, Store,
+    StoreOptions,
 };
-use lxd_image::{Limits, Metadata};
+use lxd_image::{Limits, Metadata, Monitor};
 
 use crate::servers::{Server, pattern, prefix, servers};
 
@@ -36,7 +36,7 @@ impl Place {
     pub(crate) fn image(&self, name: &str, form: ImageForm, rootfs: RootfsFormat) -> Vec<PathBuf> {
         let options = PackOptions::new(Metadata::new("x86_64", 1_700_000_000).unwrap()).form(form);
         let options = if form == ImageForm::Split { options.rootfs_format(rootfs) } else { options };
-        pack(&Rootfs::open(self.at("root")).unwrap(), self.at(name), &options).unwrap().files
+        pack(&Rootfs::open(self.at("root")).unwrap(), self.at(name), &options, &Monitor::none()).unwrap().files
     }
 
     pub(crate) fn store(&self, blobs: ObjectBlobs) -> Store {
@@ -65,18 +65,20 @@ fn journey(server: &Server, name: &str, form: ImageForm, rootfs: RootfsFormat) {
     let place = Place::new(&format!("{}-{name}", server.name));
     let files = place.image(name, form, rootfs);
     let store = place.store(server.blobs());
-    let image = store.import(source(&files), &ImportOptions::new().alias(Alias::new("box").unwrap())).unwrap();
+    let image = store
+        .import(source(&files), &ImportOptions::new().alias(Alias::new("box").unwrap()), &Monitor::none())
+        .unwrap();
     let opened = store.open_image(&store.resolve("box").unwrap().fingerprint).unwrap();
     let read = opened.open(&Limits::default()).unwrap();
-    assert_eq!(read.verify(&VerifyOptions::new()).unwrap().fingerprint, image.fingerprint);
-    read.unpack_verified(place.at("unpacked"), &image.fingerprint, &UnpackOptions::new()).unwrap();
+    assert_eq!(read.verify(&VerifyOptions::new(), &Monitor::none()).unwrap().fingerprint, image.fingerprint);
+    read.unpack_verified(place.at("unpacked"), &image.fingerprint, &UnpackOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(fs::read(place.at("unpacked/rootfs/large")).unwrap(), pattern(3 << 20, 1));
     fs::create_dir(place.at("exported")).unwrap();
-    let exported = store.export(&image.fingerprint, place.at("exported"), &ExportOptions::new()).unwrap();
+    let exported = store.export(&image.fingerprint, place.at("exported"), &Monitor::none()).unwrap();
     for (file, original) in exported.files.iter().zip(&files) {
         assert!(fs::read(file).unwrap() == fs::read(original).unwrap(), "{}", file.display());
     }
-    assert!(store.check(&CheckOptions::new()).unwrap().is_clean());
+    assert!(store.check(&CheckOptions::new(), &Monitor::none()).unwrap().is_clean());
 }
 
 #[test]
@@ -102,11 +104,11 @@ fn lost_catalog_is_rebuilt_from_the_bucket() {
         connect().init("rebuilt").unwrap();
         let options = ImportOptions::new().alias(Alias::new("box").unwrap()).public(true);
         let files = place.image("image", ImageForm::Split, RootfsFormat::SquashFs);
-        let image = place.store(connect()).import(source(&files), &options).unwrap();
+        let image = place.store(connect()).import(source(&files), &options, &Monitor::none()).unwrap();
 
         let scratch = Scratch::directory(place.at("scratch")).unwrap();
         let empty = StoreOptions::new().open_parts(Arc::new(connect()), Arc::new(MemoryCatalog::new()), scratch);
-        let report = empty.check(&CheckOptions::new().repair(true)).unwrap();
+        let report = empty.check(&CheckOptions::new().repair(true), &Monitor::none()).unwrap();
         assert!(report.unrepaired.is_empty(), "{:?}", report.unrepaired);
         let found = empty.resolve("box").unwrap();
         assert_eq!((found.fingerprint, found.public), (image.fingerprint, true));
@@ -122,10 +124,10 @@ fn deleted_image_outlives_its_row_by_the_grace() {
         let connect = || ObjectBlobs::connect(&address, &server.options().probe(false)).unwrap();
         connect().init("deleted").unwrap();
         let store = place.store(connect());
-        let image = store.import(source(&files), &ImportOptions::new()).unwrap();
+        let image = store.import(source(&files), &ImportOptions::new(), &Monitor::none()).unwrap();
         let opened = store.open_image(&image.fingerprint).unwrap();
         store.delete(&image.fingerprint).unwrap();
         assert!(!connect().list(None, 10).unwrap().is_empty());
-        opened.open(&Limits::default()).unwrap().verify(&VerifyOptions::new()).unwrap();
+        opened.open(&Limits::default()).unwrap().verify(&VerifyOptions::new(), &Monitor::none()).unwrap();
     }
 }

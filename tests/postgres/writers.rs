@@ -9,7 +9,7 @@ use lxd_image::store::{
     Alias, Catalog, DirectoryBlobs, DirectoryFiles, ImageQuery, ImportOptions, Object, ObjectState, PostgresCatalog,
     PostgresOptions, Scratch, Store, StoreOptions,
 };
-use lxd_image::{ErrorKind, Metadata};
+use lxd_image::{ErrorKind, Metadata, Monitor};
 
 use super::cluster::shared;
 use super::sample;
@@ -219,7 +219,13 @@ fn packed(directory: &std::path::Path, name: &str) -> ImageSource {
     std::fs::create_dir_all(root.join("etc")).unwrap();
     std::fs::write(root.join("etc/hostname"), name).unwrap();
     let archive = directory.join(format!("{name}.tar"));
-    pack(&Rootfs::open(&root).unwrap(), &archive, &PackOptions::new(Metadata::new("x86_64", 1).unwrap())).unwrap();
+    pack(
+        &Rootfs::open(&root).unwrap(),
+        &archive,
+        &PackOptions::new(Metadata::new("x86_64", 1).unwrap()),
+        &Monitor::none(),
+    )
+    .unwrap();
     ImageSource::unified(Input::open(&archive).unwrap())
 }
 
@@ -229,7 +235,7 @@ fn image_that_one_machine_imports_is_read_aliased_and_deleted_by_another() {
     std::fs::create_dir_all(&directory).unwrap();
     let Some([one, two]) = two_stores(&directory) else { return };
     let options = ImportOptions::new().alias(Alias::new("debian/12").unwrap());
-    let image = one.import(packed(&directory, "a"), &options).unwrap();
+    let image = one.import(packed(&directory, "a"), &options, &Monitor::none()).unwrap();
     let resolved = two.resolve("debian/12").unwrap();
     assert_eq!(resolved.fingerprint, image.fingerprint);
     assert_eq!(two.images().unwrap().len(), 1);

@@ -61,7 +61,8 @@ fn judge(words: &[&str]) -> Result<String> {
             let remote = tree(directory)?.keys(keys(ring)?);
             // The images of the trees are for amd64, whatever this machine is.
             let options = CopyOptions::new().architectures(["amd64".parse()?]);
-            copy(&remote, alias, &Store::in_memory()?, &options).map(|image| image.fingerprint.to_string())
+            copy(&remote, alias, &Store::in_memory()?, &options, &Monitor::none())
+                .map(|image| image.fingerprint.to_string())
         }
         ["statement", key, file, fingerprint] => {
             let statements = Envelope::parse_bundle(&read(file), &limits)?;

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use lxd_image::store::{
     BlobStore, Catalog, CheckOptions, ImageQuery, ObjectBlobs, PostgresCatalog, PostgresOptions, Store,
 };
-use lxd_image::{ErrorKind, Fingerprint};
+use lxd_image::{ErrorKind, Fingerprint, Monitor};
 
 use self::history::{NEVER, Read, Register, Write};
 use self::worker::{Call, GRACE, ID, Place, Random, THREADS, now};
@@ -385,7 +385,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_left_after_a_soak_with_kills() {
     }
     let store = place.open(0).unwrap();
     history.look(&store, &tags, &aliases);
-    let report = store.check(&CheckOptions::new()).unwrap();
+    let report = store.check(&CheckOptions::new(), &Monitor::none()).unwrap();
     let left = leftovers(&place.blobs().unwrap(), &place.catalog().unwrap(), server, &place);
     let (lost, stale, text) = history.violations();
     let kills: usize = fleet.kills.iter().map(Vec::len).sum();

@@ -13,7 +13,7 @@ use lxd_image::store::{
     Alias, ImportOptions, ObjectBlobs, ObjectOptions, PostgresCatalog, PostgresOptions, PruneOptions, Scratch, Store,
     StoreOptions,
 };
-use lxd_image::{Error, ErrorKind, Fingerprint, Hasher, Result};
+use lxd_image::{Error, ErrorKind, Fingerprint, Hasher, Monitor, Result};
 
 use crate::tar::member;
 
@@ -280,7 +280,7 @@ impl Worker {
                     options = options.alias(Alias::new(alias)?);
                 }
                 let bytes = std::io::Cursor::new(image(tag));
-                self.store.import(ImageSource::unified(Input::stream(bytes)), &options)?;
+                self.store.import(ImageSource::unified(Input::stream(bytes)), &options, &Monitor::none())?;
             }
             Call::Delete(tag) => _ = self.store.delete(&self.fingerprints[tag])?,
             Call::Move(alias, tag) => self.store.move_alias(&Alias::new(alias)?, &self.fingerprints[tag])?,
@@ -296,7 +296,7 @@ impl Worker {
                 return Ok(format!("ok {}", self.tags[&target.fingerprint]));
             }
             Call::Prune => {
-                let pruned = self.store.prune(&PruneOptions::default())?.images;
+                let pruned = self.store.prune(&PruneOptions::default(), &Monitor::none())?.images;
                 let tags = pruned.iter().map(|(image, _)| format!(" {}", self.tags[&image.fingerprint]));
                 return Ok(format!("ok{}", tags.collect::<String>()));
             }

@@ -60,7 +60,7 @@ fn own_image() -> Result<Scratch> {
         .templates(here.join("root-templates"))
         .compression(Compression::NONE)
         .newest_mtime(Some(1_700_000_000));
-    let written = pack(&Rootfs::open(here.join("root"))?, scratch.0.join("tour.tar"), &options)?;
+    let written = pack(&Rootfs::open(here.join("root"))?, scratch.0.join("tour.tar"), &options, &Monitor::none())?;
     say("1. pack", &format!("examples/root became an image of {} bytes", written.size));
     Ok(scratch)
 }
@@ -99,7 +99,7 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
         println!("     sha256sum says {}", if same { "the same" } else { "SOMETHING ELSE" });
     }
 
-    let verified = image.verify(&VerifyOptions::new())?;
+    let verified = image.verify(&VerifyOptions::new(), &Monitor::none())?;
     let counts = &verified.counts;
     say(
         "5. verify",
@@ -116,7 +116,7 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
     let scratch = Scratch::new("unpacked")?;
     let destination = scratch.0.join("image");
     let started = std::time::Instant::now();
-    let unpacked = image.unpack_verified(&destination, &fingerprint, &UnpackOptions::new())?;
+    let unpacked = image.unpack_verified(&destination, &fingerprint, &UnpackOptions::new(), &Monitor::none())?;
     let rate = verified.size as f64 / started.elapsed().as_secs_f64() / 1e6;
     say(
         "6. unpack",
@@ -131,7 +131,7 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
 
     say("7. the tree", "its first members");
     let mut left = 12;
-    image.survey(&VerifyOptions::new(), &mut |entry, _| {
+    image.survey(&VerifyOptions::new(), &Monitor::none(), &mut |entry, _| {
         if left > 0 {
             left -= 1;
             let kind = match &entry.kind {
@@ -159,13 +159,13 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
 
 /// The same image in a store: named, found again, used, taken out, and expired.
 fn through_the_store(path: &Path, rootfs: Option<&Path>) -> Result<()> {
-    use lxd_image::store::{Alias, CheckOptions, ExportOptions, Filter, ImportOptions, PruneOptions, Store};
+    use lxd_image::store::{Alias, CheckOptions, Filter, ImportOptions, PruneOptions, Store};
 
     let scratch = Scratch::new("store")?;
     let store = Store::open(scratch.0.join("store"))?;
     // Cached and long past its date, so that the last step has something to do.
     let options = ImportOptions::new().alias(Alias::new("tour/first")?).cached(true).expires_at(1);
-    let image = store.import(ImageSource::open(path, rootfs)?, &options)?;
+    let image = store.import(ImageSource::open(path, rootfs)?, &options, &Monitor::none())?;
     say("8. import", &format!("{} is `tour/first` in a new store", image.fingerprint.short()));
 
     let filter: Filter = "architecture=x86_64".parse()?;
@@ -186,15 +186,15 @@ fn through_the_store(path: &Path, rootfs: Option<&Path>) -> Result<()> {
         found.created_at
     );
 
-    let exported = store.export(&found.fingerprint, &scratch.0, &ExportOptions::new())?;
+    let exported = store.export(&found.fingerprint, &scratch.0, &Monitor::none())?;
     say(
         "10. export",
         &format!("{} bytes in {} file(s), compared with the fingerprint", exported.size, exported.files.len()),
     );
-    let clean = store.check(&CheckOptions::new())?.is_clean();
+    let clean = store.check(&CheckOptions::new(), &Monitor::none())?.is_clean();
     say("11. check", if clean { "every byte is as it came" } else { "SOMETHING IS DAMAGED" });
 
-    let pruned = store.prune(&PruneOptions::default())?;
+    let pruned = store.prune(&PruneOptions::default(), &Monitor::none())?;
     say("12. prune", &format!("{} image(s) went, {} bytes are free again", pruned.images.len(), pruned.bytes));
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::compile::{compile, run};
 use crate::{project, scratch};
+use lxd_image::Monitor;
 
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(name)
@@ -89,7 +90,8 @@ fn image(dir: &Path) -> PathBuf {
     metadata.set_template("/etc/hostname", rule).unwrap();
     let options = lxd_image::format::PackOptions::new(metadata).templates(dir.join("templates"));
     let image = dir.join("box.tar.zst");
-    lxd_image::format::pack(&lxd_image::format::Rootfs::open(tree).unwrap(), &image, &options).unwrap();
+    lxd_image::format::pack(&lxd_image::format::Rootfs::open(tree).unwrap(), &image, &options, &Monitor::none())
+        .unwrap();
     image
 }
 

@@ -89,8 +89,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
                 if *reuse {
                     // Only the name changes: a cached image must stay cached, or it would never be pruned again.
                     let options = ImportOptions::new().cached(image.cached).alias(alias);
-                    let options = options.reuse_aliases(true).replace_images(true).monitor(monitor.clone());
-                    store.adopt(&image.fingerprint, &options)?;
+                    let options = options.reuse_aliases(true).replace_images(true);
+                    store.adopt(&image.fingerprint, &options, &monitor)?;
                 } else {
                     store.create_alias(&alias, &image.fingerprint)?;
                 }

@@ -144,7 +144,7 @@ fn find(name: &str, session: &Session, monitor: &Monitor) -> Result<(Store, Stor
         Location::Remote(remote, reference) => {
             let remote = session.remote(remote)?;
             let store = session.store()?;
-            let mut image = store.get_or_fetch(&*remote, reference, &CopyOptions::new().monitor(monitor.clone()))?;
+            let mut image = store.get_or_fetch(&*remote, reference, &CopyOptions::new(), monitor)?;
             if image.aliases.is_empty() {
                 // The name under which it was asked for; a cached image has none in the store.
                 image.aliases.extend(Alias::new(reference).ok());
@@ -239,8 +239,7 @@ fn import_entry(
         .add_aliases_to_existing(true)
         .public(arguments.public)
         .reuse_aliases(arguments.reuse)
-        .replace_images(arguments.reuse)
-        .monitor(monitor.clone());
+        .replace_images(arguments.reuse);
     let fingerprint_text = |artifact: &Option<ImageArtifact>| {
         artifact.as_ref().and_then(|artifact| artifact.fingerprint).map(|fingerprint| fingerprint.to_string())
     };
@@ -263,11 +262,11 @@ fn import_entry(
         if let Some(fingerprint) = artifact.fingerprint {
             options = options.expected_fingerprint(fingerprint);
             if store.image(&fingerprint).is_ok() {
-                return Ok(Some(store.adopt(&fingerprint, &options)?.fingerprint));
+                return Ok(Some(store.adopt(&fingerprint, &options, monitor)?.fingerprint));
             }
         }
         let options = options.source_properties(artifact.properties.clone()).image_type(artifact.image_type);
-        let imported = store.import(artifact.open(layout, monitor)?, &options)?;
+        let imported = store.import(artifact.open(layout, monitor)?, &options, monitor)?;
         return Ok(Some(imported.fingerprint));
     }
     if !image.is_container() {
@@ -277,16 +276,15 @@ fn import_entry(
         return Ok(None);
     }
     omit_referrers(layout, &image.digest(), &[], ABOUT_CONTAINER, session, monitor)?;
-    let mut converting =
-        ContainerOptions::new().form(ImageForm::Unified).limits(session.limits.clone()).monitor(monitor.clone());
+    let mut converting = ContainerOptions::new().form(ImageForm::Unified).limits(session.limits.clone());
     if let Some(name) = name {
         converting = converting.name(name);
     }
     if let Some(threads) = session.threads {
         converting = converting.threads(threads);
     }
-    let container = ContainerImage::read(layout, &image, &converting)?;
-    let (stored, _) = store.import_encoded(&options, |sink| container.write_to(sink))?;
+    let container = ContainerImage::read(layout, &image, &converting, monitor)?;
+    let (stored, _) = store.import_encoded(&options, monitor, |sink| container.write_to(sink, monitor))?;
     Ok(Some(stored.fingerprint))
 }
 

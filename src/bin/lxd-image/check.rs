@@ -30,12 +30,12 @@ pub(crate) struct Arguments {
 /// check: cancelled, busy, I/O.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let (monitor, shown) = session.monitor();
-    let options = CheckOptions::new().repair(arguments.repair).monitor(monitor);
+    let options = CheckOptions::new().repair(arguments.repair);
     let path = session.store_path()?;
     let checked = if arguments.repair {
-        Store::repair(&path, &session.store_options(), &options)
+        Store::repair(&path, &session.store_options(), &options, &monitor)
     } else {
-        session.existing_store_to_read().and_then(|store| store.check(&options))
+        session.existing_store_to_read().and_then(|store| store.check(&options, &monitor))
     };
     drop(shown);
     let report = checked.map_err(|error| match error.kind() {

@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let image = session.open(first, files.get(1).map(PathBuf::as_path), arguments.which)?;
     let (monitor, shown) = session.monitor();
-    let mut options = ConvertOptions::new().monitor(monitor);
+    let mut options = ConvertOptions::new();
     if let Some(to) = arguments.to {
         options = options.form(match to {
             To::Unified => ImageForm::Unified,
@@ -115,13 +115,13 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let to_stream = out == Path::new("-");
     let written = if to_stream {
-        image.convert_to(output::Stdout, &options)
+        image.convert_to(output::Stdout, &options, &monitor)
     } else {
         let codec = arguments
             .compression
             .as_deref()
             .unwrap_or_else(|| image.containers().next().and_then(|c| c.codec()).map_or("none", Codec::name));
-        OutFile::of(out, first, codec)?.write(|out| image.convert(out, &options))
+        OutFile::of(out, first, codec)?.write(|out| image.convert(out, &options, &monitor))
     };
     drop(shown);
     report(&written?, to_stream, session)

@@ -65,7 +65,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     /// Options for copying into the store.
-    fn options(&self, monitor: &Monitor) -> CopyOptions {
+    fn options(&self) -> CopyOptions {
         CopyOptions::new()
             .copy_aliases(self.copy_aliases)
             .auto_update(self.auto_update)
@@ -74,17 +74,15 @@ impl Arguments {
             .replace_images(self.reuse)
             .image_type(self.which.image_type())
             .system(self.system)
-            .monitor(monitor.clone())
     }
 
     /// Options for uploading to a server.
-    fn upload(&self, monitor: &Monitor) -> Result<UploadOptions> {
+    fn upload(&self) -> Result<UploadOptions> {
         let mut options = UploadOptions::new()
             .copy_aliases(self.copy_aliases)
             .reuse_aliases(self.reuse)
             .replace_images(self.reuse)
-            .public(self.public)
-            .monitor(monitor.clone());
+            .public(self.public);
         for name in &self.alias {
             options = options.alias(Alias::new(&**name)?);
         }
@@ -116,8 +114,8 @@ impl Arguments {
             }
             Location::Remote(name, from) => {
                 let (remote, store) = (self.source(name, session)?, session.store()?);
-                let cached = self.options(monitor).copy_aliases(false).reuse_aliases(false).public(false);
-                let image = store.get_or_fetch(&*remote, from, &cached)?;
+                let cached = self.options().copy_aliases(false).reuse_aliases(false).public(false);
+                let image = store.get_or_fetch(&*remote, from, &cached, monitor)?;
                 let mount_from = (name == target).then(|| registry::repository_of(from).to_owned());
                 (store, image, mount_from)
             }
@@ -139,15 +137,15 @@ impl Arguments {
     /// architecture also gets the alias itself. Images that were copied before an error stay.
     fn fetch(&self, remote: &dyn Remote, name: &str, store: &Store, monitor: &Monitor) -> Result<Vec<StoredImage>> {
         if self.all.is_empty() {
-            let mut options = self.options(monitor);
+            let mut options = self.options();
             for name in &self.alias {
                 options = options.alias(Alias::new(&**name)?);
             }
-            return Ok(vec![copy(remote, name, store, &options)?]);
+            return Ok(vec![copy(remote, name, store, &options, monitor)?]);
         }
         let mut copied = Vec::new();
         for (index, architecture) in self.all.iter().enumerate() {
-            let mut options = self.options(monitor).architectures([*architecture]);
+            let mut options = self.options().architectures([*architecture]);
             for name in &self.alias {
                 options = options.alias(Alias::new(format!("{name}/{}", architecture.debian_name()))?);
                 // The alias without an architecture means the image of the first one.
@@ -155,7 +153,7 @@ impl Arguments {
                     options = options.alias(Alias::new(&**name)?);
                 }
             }
-            copied.push(copy(remote, name, store, &options)?);
+            copied.push(copy(remote, name, store, &options, monitor)?);
         }
         Ok(copied)
     }
@@ -221,8 +219,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             (Location::Local(reference), Some(target)) => session.lxd(target).and_then(|server| {
                 let store = session.store_to_read()?;
                 let image = arguments.which.find(&store, reference)?;
-                let options = arguments.upload(&monitor)?.statements(store.statements(&image.fingerprint)?);
-                server.upload(&store.open_image(&image.fingerprint)?, &options)?;
+                let options = arguments.upload()?.statements(store.statements(&image.fingerprint)?);
+                server.upload(&store.open_image(&image.fingerprint)?, &options, &monitor)?;
                 Ok(vec![image])
             }),
             (Location::Remote(name, reference), Some(target)) => arguments.source(name, session).and_then(|remote| {
@@ -230,17 +228,17 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
                 let store = session.store()?;
                 // Through the local store, which keeps the image as a cached one.
                 // Aliases and visibility are for the target server, not for the local copy.
-                let cached = arguments.options(&monitor).copy_aliases(false).reuse_aliases(false).public(false);
-                let image = store.get_or_fetch(&*remote, reference, &cached)?;
-                let mut options = arguments.upload(&monitor)?.copy_aliases(false);
+                let cached = arguments.options().copy_aliases(false).reuse_aliases(false).public(false);
+                let image = store.get_or_fetch(&*remote, reference, &cached, &monitor)?;
+                let mut options = arguments.upload()?.copy_aliases(false);
                 options = options.statements(store.statements(&image.fingerprint)?);
                 if arguments.copy_aliases {
-                    let there = remote.resolve(&arguments.options(&monitor).wanted(reference), &monitor)?;
+                    let there = remote.resolve(&arguments.options().wanted(reference), &monitor)?;
                     for alias in there.aliases.iter().filter(|alias| !arguments.alias.contains(&alias.name)) {
                         options = options.alias(Alias::new(&*alias.name)?.described(&*alias.description));
                     }
                 }
-                server.upload(&store.open_image(&image.fingerprint)?, &options)?;
+                server.upload(&store.open_image(&image.fingerprint)?, &options, &monitor)?;
                 Ok(vec![image])
             }),
         }

@@ -59,12 +59,12 @@ fn compare(arguments: &Arguments, session: &Session) -> Result<bool> {
     let first = session.open(&arguments.image_a, arguments.rootfs_a.as_deref(), TypeArgument::default())?;
     let second = session.open(&arguments.image_b, arguments.rootfs_b.as_deref(), TypeArgument::default())?;
     let (monitor, shown) = session.monitor();
-    let mut options = VerifyOptions::new().monitor(monitor);
+    let mut options = VerifyOptions::new();
     if let Some(threads) = session.threads {
         options = options.threads(threads);
     }
     let mut out = DifferencePrinter { format: &session.format, text: String::new(), rows: Vec::new(), any: false };
-    for_each_difference(&first, &second, &options, &mut |difference| out.take(&difference))?;
+    for_each_difference(&first, &second, &options, &monitor, &mut |difference| out.take(&difference))?;
     drop(shown);
     out.finish()
 }

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lxd_image::remote::CopyOptions;
-use lxd_image::store::ExportOptions;
 use lxd_image::{Escaped, Result};
 use serde_json::Value;
 
@@ -48,19 +47,18 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         }
         Location::Remote(name, reference) => {
             let (remote, store) = (session.remote(name)?, session.store()?);
-            let options = CopyOptions::new().image_type(arguments.which.image_type()).monitor(monitor.clone());
-            let image = store.get_or_fetch(&*remote, reference, &options)?;
+            let options = CopyOptions::new().image_type(arguments.which.image_type());
+            let image = store.get_or_fetch(&*remote, reference, &options, &monitor)?;
             (store, image)
         }
     };
-    let options = ExportOptions::new().monitor(monitor);
     if arguments.target.as_os_str() == "-" {
-        let done = store.export_to(&image.fingerprint, &mut output::Stdout, &options);
+        let done = store.export_to(&image.fingerprint, &mut output::Stdout, &monitor);
         drop(shown);
         done?;
         return Ok(());
     }
-    let done = store.export(&image.fingerprint, &arguments.target, &options);
+    let done = store.export(&image.fingerprint, &arguments.target, &monitor);
     drop(shown);
     let done = done?;
     let files = done.files.iter().chain(&done.statements);

@@ -166,11 +166,8 @@ impl NewImageArguments {
     pub(crate) fn finish(&self, image: &StoredImage, words: &Positionals, session: &Session) -> Result<(), Failure> {
         if let Some(remote) = &words.remote {
             let (monitor, shown) = session.monitor();
-            let mut options = UploadOptions::new()
-                .public(self.public)
-                .reuse_aliases(self.reuse)
-                .replace_images(self.reuse)
-                .monitor(monitor);
+            let mut options =
+                UploadOptions::new().public(self.public).reuse_aliases(self.reuse).replace_images(self.reuse);
             for name in &self.alias {
                 options = options.alias(Alias::new(&**name)?);
             }
@@ -180,7 +177,7 @@ impl NewImageArguments {
             let server = session.lxd(remote)?;
             let store = session.store()?;
             let options = options.statements(store.statements(&image.fingerprint)?);
-            let sent = store.open_image(&image.fingerprint).and_then(|image| server.upload(&image, &options));
+            let sent = store.open_image(&image.fingerprint).and_then(|image| server.upload(&image, &options, &monitor));
             drop(shown);
             sent?;
         }
@@ -213,7 +210,7 @@ fn from_url(url: &Path, arguments: &Arguments, words: &Positionals, session: &Se
     let url = url.to_string_lossy().parse()?;
     let remote = session.settings()?.direct(url, session.client_options().allow_http(arguments.allow_http))?;
     let (monitor, shown) = session.monitor();
-    let mut options = CopyOptions::new().monitor(monitor);
+    let mut options = CopyOptions::new();
     if let Some(digits) = &about.fingerprint {
         options = options.expected_fingerprint(digits.parse()?);
     }
@@ -223,7 +220,7 @@ fn from_url(url: &Path, arguments: &Arguments, words: &Positionals, session: &Se
             let sentence = "an uploaded image cannot be updated automatically by the server";
             return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("import it into the local store"));
         }
-        store.get_or_fetch(&remote, "", &options)
+        store.get_or_fetch(&remote, "", &options, &monitor)
     } else {
         options = options
             .public(about.public)
@@ -236,7 +233,7 @@ fn from_url(url: &Path, arguments: &Arguments, words: &Positionals, session: &Se
         for (key, value) in about.properties(words) {
             options = options.property(key, value)?;
         }
-        copy(&remote, "", &store, &options)
+        copy(&remote, "", &store, &options, &monitor)
     };
     drop(shown);
     imported
@@ -299,7 +296,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let store = session.store()?;
     let options = options.evidence(Evidence::new().statements(statements_beside(image, session)?));
     let (monitor, shown) = session.monitor();
-    let imported = store.import(source, &options.monitor(monitor));
+    let imported = store.import(source, &options, &monitor);
     drop(shown);
     arguments.about.finish(&imported?, &words, session)
 }

@@ -53,12 +53,12 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let image = session.open(&arguments.image, arguments.rootfs.as_deref(), arguments.which)?;
     let (monitor, shown) = session.monitor();
-    let mut options = VerifyOptions::new().monitor(monitor);
+    let mut options = VerifyOptions::new();
     if let Some(threads) = session.threads {
         options = options.threads(threads);
     }
     let mut rows = Vec::new();
-    let verified = image.survey(&options, &mut |entry, _| {
+    let verified = image.survey(&options, &monitor, &mut |entry, _| {
         if arguments.entries {
             rows.push(row(entry));
         }

@@ -96,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let remote = session.remote_or_address(&arguments.remote, arguments.allow_http)?;
     let (monitor, shown) = session.monitor();
-    let mut options = MirrorOptions::new().delete(arguments.delete).monitor(monitor);
+    let mut options = MirrorOptions::new().delete(arguments.delete);
     for filter in &arguments.filters {
         options = options.filter(filter.parse()?);
     }
@@ -104,10 +104,10 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         options = options.filter(format!("{key}={value}").parse()?);
     }
     let done = if arguments.target == "local:" {
-        mirror(&*remote, MirrorTarget::Store(&session.store()?), &options)
+        mirror(&*remote, MirrorTarget::Store(&session.store()?), &options, &monitor)
     } else {
         session.change_tree(Path::new(&arguments.target), &arguments.signing, |tree| {
-            mirror(&*remote, MirrorTarget::Tree(tree), &options)
+            mirror(&*remote, MirrorTarget::Tree(tree), &options, &monitor)
         })
     };
     drop(shown);

@@ -137,28 +137,24 @@ pub(crate) fn import(
                 .clone()
                 .source_properties(artifact.properties.clone())
                 .image_type(artifact.image_type)
-                .evidence(evidence(&layout, &image, &artifact, session, &monitor)?)
-                .monitor(monitor.clone());
+                .evidence(evidence(&layout, &image, &artifact, session, &monitor)?);
             if let Some(fingerprint) = artifact.fingerprint.filter(|_| !is_expected) {
                 options = options.expected_fingerprint(fingerprint);
             }
-            return session.store()?.import(artifact.open(&layout, &monitor)?, &options);
+            return session.store()?.import(artifact.open(&layout, &monitor)?, &options, &monitor);
         }
-        let mut converting = ContainerOptions::new()
-            .system(arguments.system)
-            .form(ImageForm::Unified)
-            .limits(session.limits.clone())
-            .monitor(monitor.clone());
+        let mut converting =
+            ContainerOptions::new().system(arguments.system).form(ImageForm::Unified).limits(session.limits.clone());
         if let Some(name) = Layout::name_of(entry).or(arguments.image.as_deref()) {
             converting = converting.name(name);
         }
         if let Some(threads) = session.threads {
             converting = converting.threads(threads);
         }
-        let container = ContainerImage::read(&layout, &image, &converting)?;
+        let container = ContainerImage::read(&layout, &image, &converting, &monitor)?;
         let store = session.store()?;
         let (stored, _) =
-            store.import_encoded(&options.clone().monitor(monitor.clone()), |sink| container.write_to(sink))?;
+            store.import_encoded(&options.clone(), &monitor, |sink| container.write_to(sink, &monitor))?;
         session.note(|| format!("note: Incus would give this image the fingerprint {}", container.incus_fingerprint()));
         Ok(stored)
     };

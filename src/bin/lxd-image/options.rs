@@ -275,8 +275,8 @@ impl Session {
                 let remote = self.remote(name)?;
                 let (monitor, shown) = self.monitor();
                 let store = self.store()?;
-                let options = CopyOptions::new().image_type(which.image_type()).monitor(monitor);
-                let image = store.get_or_fetch(&*remote, reference, &options);
+                let options = CopyOptions::new().image_type(which.image_type());
+                let image = store.get_or_fetch(&*remote, reference, &options, &monitor);
                 drop(shown);
                 (store, image?, name)
             }

@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             .into());
     }
     let (monitor, shown) = session.monitor();
-    options = options.rootfs_format(rootfs_format).newest_mtime(epoch).limits(session.limits.clone()).monitor(monitor);
+    options = options.rootfs_format(rootfs_format).newest_mtime(epoch).limits(session.limits.clone());
     options = arguments.disk.apply(arguments.tree.apply(options)?)?;
     if let Some(compression) = &arguments.compression {
         options = options.compression(compression.parse::<Compression>()?);
@@ -103,11 +103,11 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("name a file").into());
     }
     let written = if to_stream {
-        pack_to(&rootfs, output::Stdout, &options)
+        pack_to(&rootfs, output::Stdout, &options, &monitor)
     } else {
         let codec = arguments.compression.as_deref().unwrap_or("zstd");
         OutFile::of(&arguments.out, &arguments.rootfs, codec)?.write(|out| {
-            let written = pack(&rootfs, out, &options)?;
+            let written = pack(&rootfs, out, &options, &monitor)?;
             if let Some(signer) = provenance {
                 signer.write_beside(out, &options, &written)?;
             }

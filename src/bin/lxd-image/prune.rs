@@ -33,7 +33,10 @@ pub(crate) struct Arguments {
 /// Those of opening and changing the store.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let options = PruneOptions::unused_for(arguments.unused_for).dry_run(arguments.dry_run);
-    let pruned = session.store()?.prune(&options)?;
+    let (monitor, shown) = session.monitor();
+    let pruned = session.store()?.prune(&options, &monitor);
+    drop(shown);
+    let pruned = pruned?;
     let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
     let rows = pruned
         .images

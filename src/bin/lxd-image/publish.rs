@@ -124,8 +124,7 @@ pub(crate) fn directory(
     let (monitor, shown) = session.monitor();
     let mut packing = PackOptions::from_metadata_bytes(bytes, &session.limits)
         .map_err(|error| error.in_file(&metadata_path))?
-        .newest_mtime(crate::pack::source_date_epoch()?)
-        .monitor(monitor.clone());
+        .newest_mtime(crate::pack::source_date_epoch()?);
     packing = disk.apply(tree.apply(packing)?)?;
     if let Some(compression) = compression {
         packing = packing.compression(compression);
@@ -147,12 +146,12 @@ pub(crate) fn directory(
         packing = packing.threads(threads);
     }
     let store = session.store()?;
-    let mut options = options.clone().monitor(monitor);
+    let mut options = options.clone();
     if let Some(signer) = provenance {
         let recorded = options.recorded(&packing)?;
         options = options.stated_by(move |fingerprint| signer.sign(&recorded, fingerprint, &[]));
     }
-    let published = store.publish(&Rootfs::open(&rootfs)?, &packing, &options);
+    let published = store.publish(&Rootfs::open(&rootfs)?, &packing, &options, &monitor);
     drop(shown);
     Ok(published?.0)
 }

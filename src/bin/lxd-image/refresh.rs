@@ -46,19 +46,17 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let client = session.client_options().allow_http(arguments.allow_http);
     // A source with a named remote uses that remote's settings: pinned certificate, plain HTTP.
     let settings = session.settings()?;
-    let sources = RemoteRefresh::new(move |source| settings.open_source(source, client.clone()))
-        .deltas_from(&store)
-        .monitor(monitor.clone());
-    let options = RefreshOptions::new().dry_run(arguments.dry_run).monitor(monitor);
+    let sources = RemoteRefresh::new(move |source| settings.open_source(source, client.clone())).deltas_from(&store);
+    let options = RefreshOptions::new().dry_run(arguments.dry_run);
     let done: Vec<(StoredImage, Result<Refreshed>)> = if arguments.references.is_empty() {
-        store.refresh_all(&sources, &options)?
+        store.refresh_all(&sources, &options, &monitor)?
     } else {
         let images = arguments.references.iter().map(|name| resolve(&store, name, arguments.which));
         let images = images.collect::<Result<Vec<_>>>()?;
         images
             .into_iter()
             .map(|image| {
-                let result = store.refresh(&image.fingerprint, &sources, &options);
+                let result = store.refresh(&image.fingerprint, &sources, &options, &monitor);
                 (image, result)
             })
             .collect()

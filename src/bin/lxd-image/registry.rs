@@ -190,7 +190,7 @@ pub(crate) fn push(
         let sentence = "a registry needs a repository to copy to";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("write NAME:REPOSITORY:TAG"));
     }
-    let mut options = OciPushOptions::new().reuse_tags(push.reuse).monitor(monitor.clone());
+    let mut options = OciPushOptions::new().reuse_tags(push.reuse);
     for tag in push.tags {
         options = options.tag(tag.parse()?);
     }
@@ -209,7 +209,7 @@ pub(crate) fn push(
         options = options.mount_from(&**from);
     }
     options = options.statements(store.statements(&image.fingerprint)?);
-    let digest = registry.push(&store.open_image(&image.fingerprint)?, push.reference, &options)?;
+    let digest = registry.push(&store.open_image(&image.fingerprint)?, push.reference, &options, monitor)?;
     session.explain(|| format!("the manifest is {digest}"));
     Ok(())
 }

@@ -11,7 +11,7 @@ use lxd_image::format::{
     Difference, Image, ImageForm, ImageSource, PackOptions, Rootfs, VerifyOptions, Written, for_each_difference, pack,
 };
 use lxd_image::trust::{Envelope, PROVENANCE, PublicKey, SecretKey, Statement, pack_provenance, packed_options};
-use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Hasher, Result};
+use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Hasher, Monitor, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
@@ -160,11 +160,11 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         (statements, image)
     };
     let (monitor, shown) = session.monitor();
-    let mut verifying = VerifyOptions::new().monitor(monitor.clone());
+    let mut verifying = VerifyOptions::new();
     if let Some(threads) = session.threads {
         verifying = verifying.threads(threads);
     }
-    let fingerprint = image.verify(&verifying)?.fingerprint;
+    let fingerprint = image.verify(&verifying, &monitor)?.fingerprint;
     let keys = arguments.key.iter().map(PublicKey::read).collect::<Result<Vec<_>>>()?;
     let statement = statements
         .iter()
@@ -190,7 +190,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             return Err(Error::new(ErrorKind::InvalidInput, "the image was packed without templates").into());
         }
     }
-    options = options.limits(session.limits.clone()).monitor(monitor);
+    options = options.limits(session.limits.clone());
     if let Some(threads) = session.threads {
         options = options.threads(threads);
     }
@@ -198,7 +198,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let out = scratch.0.join("image.tar");
     // The name says nothing about the codec that was recorded, which is no omission here.
     let out = out.with_extension("");
-    let written = pack(&Rootfs::open(&arguments.tree)?, &out, &options)?;
+    let written = pack(&Rootfs::open(&arguments.tree)?, &out, &options, &monitor)?;
     drop(shown);
     if written.fingerprint == fingerprint {
         session.note(|| "equal: the tree gives the same bytes".to_owned());
@@ -212,7 +212,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         }
         return session.print_fingerprint(&fingerprint);
     }
-    let difference = first_difference(&image, &out, &verifying, session)?;
+    let difference = first_difference(&image, &out, &verifying, session, &monitor)?;
     let error = Error::new(
         ErrorKind::Mismatch,
         format!("the tree gives another image, {}: {difference}", written.fingerprint.short()),
@@ -228,12 +228,18 @@ fn root_file(image: &Path) -> Option<PathBuf> {
 }
 
 /// The first difference in content, or that only the encoding differs.
-fn first_difference(image: &Image, again: &Path, options: &VerifyOptions, session: &Session) -> Result<String> {
+fn first_difference(
+    image: &Image,
+    again: &Path,
+    options: &VerifyOptions,
+    session: &Session,
+    monitor: &Monitor,
+) -> Result<String> {
     let second = Image::open_with(ImageSource::open(again, root_file(again).as_deref())?, &session.limits)?;
     let mut first = None;
     // Ends the comparison at the first difference.
     let stop = || Error::new(ErrorKind::Cancelled, "enough is known");
-    let compared = for_each_difference(image, &second, options, &mut |difference| {
+    let compared = for_each_difference(image, &second, options, monitor, &mut |difference| {
         let path = Escaped(difference.path()).to_string();
         first = Some(match &difference {
             Difference::OnlyInFirst(_) => format!("`{path}` is in the image only"),

@@ -173,10 +173,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
 /// `Busy` while another process changes the tree; `Mismatch` for another fingerprint; those of reading the image.
 fn add(arguments: &Add, session: &Session) -> Result<()> {
     let (monitor, shown) = session.monitor();
-    let mut options = AddOptions::new()
-        .default_alias(!arguments.no_default_alias)
-        .delta_from(usize::from(arguments.delta_from))
-        .monitor(monitor);
+    let mut options =
+        AddOptions::new().default_alias(!arguments.no_default_alias).delta_from(usize::from(arguments.delta_from));
     for name in &arguments.alias {
         options = options.alias(&**name)?;
     }
@@ -206,8 +204,8 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
         None => ImageSource::unified(input(&arguments.image)?),
         Some(rootfs) => ImageSource::split(input(&arguments.image)?, input(rootfs)?),
     };
-    let added =
-        session.change_tree(&arguments.directory, &arguments.signing, |tree| tree.lock()?.add(source, &options));
+    let added = session
+        .change_tree(&arguments.directory, &arguments.signing, |tree| tree.lock()?.add(source, &options, &monitor));
     drop(shown);
     let added = added?;
     for made in &added.deltas {
@@ -294,7 +292,7 @@ fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
     let tree = session.tree_options().open(&arguments.directory)?;
     let (monitor, shown) = session.monitor();
     let keys = remote_keys::read(&arguments.key, &session.limits)?;
-    let report = tree.verify(&TreeVerifyOptions::new().keys(keys).monitor(monitor));
+    let report = tree.verify(&TreeVerifyOptions::new().keys(keys), &monitor);
     drop(shown);
     let report = report?;
     let count = report.findings.len();
@@ -341,7 +339,7 @@ fn prune(arguments: &Prune, session: &Session) -> Result<()> {
     let tree = arguments.signing.apply(session.tree_options(), session)?.open(&arguments.directory)?;
     let mut writer = tree.lock()?;
     let signatures = tree.signature_files();
-    let done = writer.prune(&options)?;
+    let done = writer.prune(&options, &session.monitor().0)?;
     if arguments.signing.is_given() && !arguments.dry_run {
         // Also where nothing left the list: a new key, or a change by another tool.
         writer.sign()?;
@@ -392,6 +390,6 @@ fn generate_metadata(arguments: &GenerateMetadata, session: &Session) -> Result<
     if Codec::from_path(&arguments.file).is_none() {
         options = options.compression("xz".parse()?);
     }
-    let written = pack_metadata(Path::new(&arguments.file), &options)?;
+    let written = pack_metadata(Path::new(&arguments.file), &options, &session.monitor().0)?;
     output::value("fingerprint", &written.fingerprint.to_string(), &session.format)
 }

@@ -36,14 +36,15 @@ pub(crate) struct Build {
 /// Those of reading and writing the tree; the first reason why a version could not be listed, after all others were.
 pub(crate) fn run(arguments: &Build, session: &Session) -> Result<(), Failure> {
     let (monitor, shown) = session.monitor();
-    let mut options = BuildOptions::new().remove_dangling(arguments.dangling).monitor(monitor);
+    let mut options = BuildOptions::new().remove_dangling(arguments.dangling);
     if let Some(builds) = arguments.retain_builds {
         options = options.retain_builds(usize::try_from(builds).unwrap_or(usize::MAX));
     }
     if let Some(days) = arguments.retain_days {
         options = options.retain_days(days.into());
     }
-    let built = session.change_tree(&arguments.directory, &arguments.signing, |tree| tree.lock()?.build(&options));
+    let built =
+        session.change_tree(&arguments.directory, &arguments.signing, |tree| tree.lock()?.build(&options, &monitor));
     drop(shown);
     let built = built?;
     for (what, paths) in [("added", &built.added), ("withdrawn", &built.withdrawn), ("removed", &built.removed)] {

@@ -177,7 +177,7 @@ impl ImageTransfer for RemoteTransfer {
         let mut source = upstream.source().image_type(found.image_type);
         let alias = if self.found_by_alias.is_some() { Some(&*wanted.reference) } else { alias };
         alias.unwrap_or_default().clone_into(&mut source.alias);
-        let mut options = ImportOptions::new().public(true).cached(true).monitor(monitor.clone());
+        let mut options = ImportOptions::new().public(true).cached(true);
         // Keep the expiry date unless it has passed: an image that is requested now must survive the next pruning.
         if let Some(seconds) = found.expires_at.filter(|seconds| *seconds > jiff::Timestamp::now().as_second()) {
             options = options.expires_at(seconds);
@@ -185,7 +185,7 @@ impl ImageTransfer for RemoteTransfer {
         // An image that is here already stays unchanged, in particular private.
         match store.image(&found.fingerprint) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                fetch(upstream, &found, store, &described(&found, source, options))
+                fetch(upstream, &found, store, &described(&found, source, options), monitor)
             }
             here => here,
         }
@@ -208,8 +208,8 @@ impl ImageTransfer for RemoteTransfer {
         self.settings.connect(name, self.client.clone())?.list(monitor)
     }
 
-    fn pull(&self, pull: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage> {
-        self.pull_from(pull, store, options).map_err(|error| match &pull.secret {
+    fn pull(&self, pull: &Pull, store: &Store, options: ImportOptions, monitor: &Monitor) -> Result<StoredImage> {
+        self.pull_from(pull, store, options, monitor).map_err(|error| match &pull.secret {
             Some(secret) => error.without_secret(secret),
             None => error,
         })
@@ -217,10 +217,8 @@ impl ImageTransfer for RemoteTransfer {
 
     fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed> {
         let (settings, client) = (self.settings.clone(), self.client.clone());
-        let sources = RemoteRefresh::new(move |source| settings.open_source(source, client.clone()))
-            .deltas_from(store)
-            .monitor(monitor.clone());
-        store.refresh(fingerprint, &sources, &RefreshOptions::new().monitor(monitor.clone()))
+        let sources = RemoteRefresh::new(move |source| settings.open_source(source, client.clone())).deltas_from(store);
+        store.refresh(fingerprint, &sources, &RefreshOptions::new(), monitor)
     }
 
     fn push(&self, target: &Push, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<()> {
@@ -244,7 +242,13 @@ impl RemoteTransfer {
     ///
     /// Separate from the trait's method so that every error passes through the removal of the secret there: errors are
     /// shown to clients, and URLs and headers may contain it.
-    fn pull_from(&self, pull: &Pull, store: &Store, mut options: ImportOptions) -> Result<StoredImage> {
+    fn pull_from(
+        &self,
+        pull: &Pull,
+        store: &Store,
+        mut options: ImportOptions,
+        monitor: &Monitor,
+    ) -> Result<StoredImage> {
         let mut source = UpdateSource::new(&*pull.url, &*pull.protocol, pull.alias.as_deref().unwrap_or_default());
         if let Some(pem) = &pull.certificate {
             source = source.certificate(&**pem);
@@ -265,7 +269,7 @@ impl RemoteTransfer {
         if let Some(image_type) = pull.image_type {
             wanted = wanted.image_type(image_type);
         }
-        let found = remote.resolve(&wanted, &options.monitored())?;
+        let found = remote.resolve(&wanted, monitor)?;
         // Clients of LXD and Incus also send an alias in the field `fingerprint`.
         if source.alias.is_empty()
             && !reference.parse::<FingerprintPrefix>().is_ok_and(|prefix| prefix.matches(&found.fingerprint))
@@ -283,14 +287,14 @@ impl RemoteTransfer {
                 Err(error) => {
                     let part = format!("alias `{}`", alias.name.chars().take(64).collect::<String>());
                     let what = Omitted::Dropped { part: part.into(), reason: error.message().to_owned().into() };
-                    options.monitored().omit(found.fingerprint.to_string(), what);
+                    monitor.omit(found.fingerprint.to_string(), what);
                 }
             }
         }
-        let options = vouched(&*remote, &found, options)?;
+        let options = vouched(&*remote, &found, options, monitor)?;
         // For an image that is here already only its catalog row changes; no bytes are read.
-        match store.adopt(&found.fingerprint, &options) {
-            Err(error) if error.kind() == ErrorKind::NotFound => fetch(&*remote, &found, store, &options),
+        match store.adopt(&found.fingerprint, &options, monitor) {
+            Err(error) if error.kind() == ErrorKind::NotFound => fetch(&*remote, &found, store, &options, monitor),
             adopted => adopted,
         }
     }

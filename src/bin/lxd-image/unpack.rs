@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use lxd_image::disk::DiskOutput;
 use lxd_image::format::{Image, UnpackOptions};
-use lxd_image::{Error, ErrorKind, Fingerprint, Result};
+use lxd_image::{Error, ErrorKind, Fingerprint, Monitor, Result};
 
 use crate::disk::Device;
 use crate::failure::Failure;
@@ -99,8 +99,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         .skip_devices(arguments.skip_devices)
         .all_xattrs(arguments.all_xattrs)
         .durable(arguments.sync)
-        .map_ids(ids)
-        .monitor(monitor);
+        .map_ids(ids);
     options = match disk_format {
         // What the image has is what is moved.
         _ if device.is_some() => options,
@@ -111,14 +110,14 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         options = options.threads(threads);
     }
     if let Some(device) = device {
-        let fingerprint = to_device(&image, &device, destination, expected, &options, session)?;
+        let fingerprint = to_device(&image, &device, destination, expected, &options, session, &monitor)?;
         drop(shown);
         return session.print_fingerprint(&fingerprint);
     }
     let Some(destination) = destination else { missing_destination() };
     let done = match expected {
-        Some(expected) => image.unpack_verified(destination, &expected, &options),
-        None => image.unpack_unverified(destination, &options),
+        Some(expected) => image.unpack_verified(destination, &expected, &options, &monitor),
+        None => image.unpack_unverified(destination, &options, &monitor),
     };
     drop(shown);
     let done = done?;
@@ -134,10 +133,11 @@ fn to_device(
     expected: Option<Fingerprint>,
     options: &UnpackOptions,
     session: &Session,
+    monitor: &Monitor,
 ) -> Result<Fingerprint> {
     let name = format!("lxd-image-disk-{}", std::process::id());
     let place = destination.map_or_else(|| std::env::temp_dir().join(name), Path::to_path_buf);
-    let staged = image.stage(&place, options)?;
+    let staged = image.stage(&place, options, monitor)?;
     let staged = match expected {
         Some(expected) => staged.verify(&expected)?,
         None => staged.accept_unverified(),

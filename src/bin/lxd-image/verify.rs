@@ -47,11 +47,11 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let expected = arguments.fingerprint.as_deref().map(prefix).transpose()?;
     let image = session.open(&arguments.image, arguments.rootfs.as_deref(), arguments.which)?;
     let (monitor, shown) = session.monitor();
-    let mut options = VerifyOptions::new().monitor(monitor);
+    let mut options = VerifyOptions::new();
     if let Some(threads) = session.threads {
         options = options.threads(threads);
     }
-    let verified = image.verify(&options);
+    let verified = image.verify(&options, &monitor);
     drop(shown);
     let mut verified = verified?;
     if let Some(expected) = expected

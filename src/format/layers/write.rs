@@ -89,7 +89,7 @@ impl LayerImage<'_> {
         pass: &ReadPass<'_>,
         done: &mut u64,
     ) -> Result<(PathBuf, UnpackReport)> {
-        unpack_from(destination, pass.limits, options, |writer| self.show(writer, pass, done))
+        unpack_from(destination, pass.limits, options, pass.monitor, |writer| self.show(writer, pass, done))
     }
 
     fn write_into(&self, mut writer: ImageWriter, pass: &ReadPass<'_>, done: &mut u64) -> Result<Written> {

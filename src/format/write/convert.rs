@@ -26,11 +26,12 @@ use crate::progress::{Monitor, Phase};
 /// How an image is converted. Whatever is not set stays as it is in the source.
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::format::{ConvertOptions, Image, ImageForm, ImageSource, RootfsFormat};
 ///
 /// let image = Image::open(ImageSource::open("debian.tar.xz", None)?)?;
 /// let options = ConvertOptions::new().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
-/// let written = image.convert("debian.tar.zst", &options)?;
+/// let written = image.convert("debian.tar.zst", &options, &Monitor::none())?;
 /// println!("{:?}", written.files);
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
@@ -45,7 +46,6 @@ pub struct ConvertOptions {
     /// The fingerprint that the source must have.
     expected: Option<Fingerprint>,
     threads: usize,
-    monitor: Monitor,
 }
 
 impl Default for ConvertOptions {
@@ -58,7 +58,6 @@ impl Default for ConvertOptions {
             disk_compression: None,
             expected: None,
             threads: default_threads(),
-            monitor: Monitor::none(),
         }
     }
 }
@@ -120,13 +119,6 @@ impl ConvertOptions {
         self.threads = threads.max(1);
         self
     }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
 }
 
 impl Image {
@@ -135,7 +127,7 @@ impl Image {
     /// # Errors
     /// `AlreadyExists` for the output; those of [`verify`](Self::verify) for the source, and the
     /// first rule that it breaks; `Mismatch`. Whatever the error, nothing is left.
-    pub fn convert(&self, out: impl AsRef<Path>, options: &ConvertOptions) -> Result<Written> {
+    pub fn convert(&self, out: impl AsRef<Path>, options: &ConvertOptions, monitor: &Monitor) -> Result<Written> {
         if options.rootfs_format.is_some() && self.parts.last().is_some_and(|part| part.container == Container::Qcow2) {
             return Err(Error::invalid(
                 "the option `rootfs_format` has no effect: the disk of a virtual machine stays the qcow2 file that it is",
@@ -148,11 +140,11 @@ impl Image {
             if squashfs && form == ImageForm::Split { RootfsFormat::SquashFs } else { RootfsFormat::Tar }
         });
         let (out, usual) = (out.as_ref(), self.compression(options));
-        let compression = extension::compression(out, options.compression, usual, &options.monitor)?;
+        let compression = extension::compression(out, options.compression, usual, monitor)?;
         let squashfs = extension::squashfs_compression(out, options.compression, usual);
         let target = root_target(format, form, squashfs, options.threads, None)?;
-        ImageWriter::to_file(out, form, target, compression, options.threads, &self.limits, &options.monitor)
-            .and_then(|writer| self.convert_into(writer, beside(out), options))
+        ImageWriter::to_file(out, form, target, compression, options.threads, &self.limits, monitor)
+            .and_then(|writer| self.convert_into(writer, beside(out), options, monitor))
             .map_err(|error| error.on_disk_of(out.parent().unwrap_or(Path::new(""))))
     }
 
@@ -160,7 +152,12 @@ impl Image {
     ///
     /// # Errors
     /// As [`convert`](Self::convert); `InvalidInput` when the options ask for a split image or a SquashFS.
-    pub fn convert_to(&self, out: impl Write + Send + 'static, options: &ConvertOptions) -> Result<Written> {
+    pub fn convert_to(
+        &self,
+        out: impl Write + Send + 'static,
+        options: &ConvertOptions,
+        monitor: &Monitor,
+    ) -> Result<Written> {
         if options.form == Some(ImageForm::Split) {
             return Err(Error::invalid("a split image is two files, and a stream is one"));
         }
@@ -168,9 +165,8 @@ impl Image {
             return refuse_squashfs_in_stream();
         }
         self.check_disk_format(options)?;
-        let writer =
-            ImageWriter::to_stream(out, self.compression(options), options.threads, &self.limits, &options.monitor)?;
-        self.convert_into(writer, &std::env::temp_dir(), options)
+        let writer = ImageWriter::to_stream(out, self.compression(options), options.threads, &self.limits, monitor)?;
+        self.convert_into(writer, &std::env::temp_dir(), options, monitor)
     }
 
     /// Refuses disk formats that no image has, and a choice for an image that has no disk, as far as its files tell.
@@ -203,10 +199,16 @@ impl Image {
     }
 
     /// Passes the image through a writer. Temporary files go to `directory`.
-    fn convert_into(&self, mut writer: ImageWriter, directory: &Path, options: &ConvertOptions) -> Result<Written> {
+    fn convert_into(
+        &self,
+        mut writer: ImageWriter,
+        directory: &Path,
+        options: &ConvertOptions,
+        monitor: &Monitor,
+    ) -> Result<Written> {
         let pass = ReadPass {
             limits: &self.limits,
-            monitor: &options.monitor,
+            monitor,
             phase: Phase::Convert,
             threads: options.threads,
             total: self.size(),
@@ -223,7 +225,7 @@ impl Image {
                 directory,
                 threads: options.threads,
                 limits: &self.limits,
-                monitor: &options.monitor,
+                monitor,
             };
             let mut rewriter = DiskRewriter { writer: &mut writer, source, disk: None, is_done: false };
             for part in &self.parts {
@@ -241,7 +243,7 @@ impl Image {
         }
         let written = writer.finish()?;
         // It is done: whoever wants to stop now comes too late.
-        let _ = options.monitor.report(Phase::Convert, bytes, Some(bytes));
+        let _ = monitor.report(Phase::Convert, bytes, Some(bytes));
         Ok(written)
     }
 }

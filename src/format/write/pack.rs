@@ -80,13 +80,14 @@ impl Rootfs {
 /// How a tree or a disk is packed.
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::Limits;
 /// use lxd_image::format::{PackOptions, Rootfs, pack};
 ///
 /// let options = PackOptions::from_metadata_bytes(std::fs::read("metadata.yaml")?, &Limits::default())?
 ///     .compression("zstd:19".parse()?)
 ///     .newest_mtime(Some(1_700_000_000));
-/// let written = pack(&Rootfs::open("rootfs")?, "image.tar.zst", &options)?;
+/// let written = pack(&Rootfs::open("rootfs")?, "image.tar.zst", &options, &Monitor::none())?;
 /// println!("{}", written.fingerprint);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -113,7 +114,6 @@ pub struct PackOptions {
     pub(super) disk_compression: Option<ClusterCompression>,
     threads: usize,
     limits: Limits,
-    monitor: Monitor,
 }
 
 impl PackOptions {
@@ -137,7 +137,6 @@ impl PackOptions {
             disk_compression: None,
             threads: default_threads(),
             limits: Limits::default(),
-            monitor: Monitor::none(),
         }
     }
 
@@ -237,13 +236,14 @@ impl PackOptions {
     /// The format of the disk that is packed. Without it, it is recognised; a raw disk is not.
     ///
     /// ```no_run
+    /// use lxd_image::Monitor;
     /// use lxd_image::Metadata;
     /// use lxd_image::disk::DiskFormat;
     /// use lxd_image::format::{PackOptions, Rootfs, pack};
     ///
     /// let metadata = Metadata::new("x86_64", 1_700_000_000)?;
     /// let options = PackOptions::new(metadata).disk_input(DiskFormat::Raw);
-    /// pack(&Rootfs::open("disk.img")?, "vm.tar.zst", &options)?;
+    /// pack(&Rootfs::open("disk.img")?, "vm.tar.zst", &options, &Monitor::none())?;
     /// # Ok::<(), lxd_image::Error>(())
     /// ```
     #[must_use]
@@ -276,13 +276,6 @@ impl PackOptions {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
-        self
-    }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
         self
     }
 }
@@ -340,10 +333,11 @@ pub(super) fn refuse_squashfs_in_stream<T>() -> Result<T> {
 /// The fingerprint of the result is computed while it is written.
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::{format::{PackOptions, Rootfs, pack}, metadata::Metadata, Limits};
 ///
 /// let metadata = Metadata::parse(b"architecture: x86_64\ncreation_date: 1700000000\n", &Limits::default())?;
-/// let written = pack(&Rootfs::open("rootfs")?, "image.tar.zst", &PackOptions::new(metadata))?;
+/// let written = pack(&Rootfs::open("rootfs")?, "image.tar.zst", &PackOptions::new(metadata), &Monitor::none())?;
 /// println!("{}", written.fingerprint);
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
@@ -352,14 +346,14 @@ pub(super) fn refuse_squashfs_in_stream<T>() -> Result<T> {
 /// `AlreadyExists` when a file of that name is there; `Unsupported` for a disk that is no image's;
 /// `InvalidInput` for an owner outside of the id map; `Io` naming the file of the tree; `StorageFull`; `Cancelled`.
 /// Whatever the error, nothing is left.
-pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
+pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions, monitor: &Monitor) -> Result<Written> {
     options.check(Some(rootfs), false)?;
     let (out, usual) = (out.as_ref(), Compression::new(DEFAULT_CODEC));
-    let compression = extension::compression(out, options.compression, usual, &options.monitor)?;
+    let compression = extension::compression(out, options.compression, usual, monitor)?;
     let squashfs = extension::squashfs_compression(out, options.compression, usual);
     let target = root_target(options.rootfs_format, options.form, squashfs, options.threads, options.newest)?;
-    ImageWriter::to_file(out, options.form, target, compression, options.threads, &options.limits, &options.monitor)
-        .and_then(|writer| write(rootfs, writer, beside(out), options))
+    ImageWriter::to_file(out, options.form, target, compression, options.threads, &options.limits, monitor)
+        .and_then(|writer| write(rootfs, writer, beside(out), options, monitor))
         .map_err(|error| error.on_disk_of(out.parent().unwrap_or(Path::new(""))))
 }
 
@@ -370,14 +364,19 @@ pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Re
 ///
 /// # Errors
 /// As [`pack`]; `InvalidInput` when the options ask for a split image or a SquashFS.
-pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &PackOptions) -> Result<Written> {
+pub fn pack_to(
+    rootfs: &Rootfs,
+    out: impl Write + Send + 'static,
+    options: &PackOptions,
+    monitor: &Monitor,
+) -> Result<Written> {
     if options.form == ImageForm::Split {
         return Err(Error::invalid("a split image is two files, and a stream is one"));
     }
     options.check(Some(rootfs), true)?;
     let compression = options.compression.unwrap_or(Compression::new(DEFAULT_CODEC));
-    let writer = ImageWriter::to_stream(out, compression, options.threads, &options.limits, &options.monitor)?;
-    write(rootfs, writer, &std::env::temp_dir(), options)
+    let writer = ImageWriter::to_stream(out, compression, options.threads, &options.limits, monitor)?;
+    write(rootfs, writer, &std::env::temp_dir(), options, monitor)
 }
 
 /// The directory of a file.
@@ -394,10 +393,10 @@ pub(super) fn beside(out: &Path) -> &Path {
 /// # Errors
 /// `AlreadyExists` when a file of that name is there; `InvalidInput` for options about a rootfs;
 /// `Io`. Whatever the error, nothing is left.
-pub fn pack_metadata(out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
+pub fn pack_metadata(out: impl AsRef<Path>, options: &PackOptions, monitor: &Monitor) -> Result<Written> {
     options.check(None, false)?;
     let (out, usual) = (out.as_ref(), Compression::new(DEFAULT_CODEC));
-    let compression = extension::compression(out, options.compression, usual, &options.monitor)?;
+    let compression = extension::compression(out, options.compression, usual, monitor)?;
     let mut writer = ImageWriter::to_file(
         out,
         ImageForm::Unified,
@@ -405,7 +404,7 @@ pub fn pack_metadata(out: impl AsRef<Path>, options: &PackOptions) -> Result<Wri
         compression,
         options.threads,
         &options.limits,
-        &options.monitor,
+        monitor,
     )?;
     write_metadata(&mut writer, options)?;
     writer.finish_metadata()
@@ -430,7 +429,13 @@ fn write_metadata(writer: &mut ImageWriter, options: &PackOptions) -> Result<()>
 }
 
 /// Writes metadata, templates and the rootfs, and finishes the image. Temporary files go to `directory`.
-fn write(rootfs: &Rootfs, mut writer: ImageWriter, directory: &Path, options: &PackOptions) -> Result<Written> {
+fn write(
+    rootfs: &Rootfs,
+    mut writer: ImageWriter,
+    directory: &Path,
+    options: &PackOptions,
+    monitor: &Monitor,
+) -> Result<Written> {
     let newest = options.newest.map(Timestamp::from_seconds);
     write_metadata(&mut writer, options)?;
     let bytes = match rootfs {
@@ -439,7 +444,7 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, directory: &Path, options: &P
             TreeReader {
                 root,
                 writer: &mut writer,
-                monitor: &options.monitor,
+                monitor,
                 newest,
                 all_xattrs: options.all_xattrs,
                 ids: &options.ids,
@@ -458,24 +463,19 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, directory: &Path, options: &P
                 directory,
                 threads: options.threads,
                 limits: &options.limits,
-                monitor: &options.monitor,
+                monitor,
             };
             let converted = source.qcow2(input).map_err(|error| input.name_error(error))?;
             let disk = converted.as_ref().unwrap_or(input);
             let length = disk.len().ok_or_else(|| Error::invalid("a disk can't be packed from a stream"))?;
-            let pass = ReadPass {
-                limits: &options.limits,
-                monitor: &options.monitor,
-                phase: Phase::Pack,
-                threads: 1,
-                total: Some(length),
-            };
+            let pass =
+                ReadPass { limits: &options.limits, monitor, phase: Phase::Pack, threads: 1, total: Some(length) };
             let sparse = match disk.as_blob() {
-                Some(blob) if writer.records_holes() => holes::of_content(blob, length, &options.monitor)?,
+                Some(blob) if writer.records_holes() => holes::of_content(blob, length, monitor)?,
                 Some(blob) => holes::of_blob(blob, length)?,
                 None => None,
             };
-            pass.run(disk.reader(options.monitor.cancel())?, Codec::None, &mut Hasher::new(), |chunks| {
+            pass.run(disk.reader(monitor.cancel())?, Codec::None, &mut Hasher::new(), |chunks| {
                 drive_disk(chunks, length, sparse.as_ref(), &options.limits, &mut writer)
             })
             .map_err(|error| input.name_error(error))?;
@@ -484,7 +484,7 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, directory: &Path, options: &P
     };
     let written = writer.finish()?;
     // It is done: whoever wants to stop now comes too late.
-    let _ = options.monitor.report(Phase::Pack, bytes, Some(bytes));
+    let _ = monitor.report(Phase::Pack, bytes, Some(bytes));
     Ok(written)
 }
 

@@ -102,24 +102,22 @@ pub(super) fn open_converted(found: Located, image: &UnverifiedImage, monitor: &
         }
     };
     let inner = monitor.clone().with_cancel(stop.clone()).with_progress(Arc::new(shown));
-    let waiting = inner.clone();
     let codec = if cfg!(feature = "zstd") { Codec::Zstd } else { Codec::None };
     let mut options = ContainerOptions::new()
         .name(full_name(&found))
         .system(image.system)
         .form(ImageForm::Unified)
         .compression(Compression::new(codec))
-        .limits(found.repository.registry().client().limits().clone())
-        .monitor(inner);
+        .limits(found.repository.registry().client().limits().clone());
     if let Some(id) = image.properties.get("id") {
         options = options.id(id);
     }
     let name = found.repository.shown(&found.image.digest().into());
     let reader = piped(stop, monitor.clone(), move |pipe| {
-        let container = ContainerImage::read(&found.repository, &found.image, &options)?;
+        let container = ContainerImage::read(&found.repository, &found.image, &options, &inner)?;
         started.store(true, Ordering::Relaxed);
-        container.write_to(pipe)?;
-        found.repository.finish_prefetch(&waiting)
+        container.write_to(pipe, &inner)?;
+        found.repository.finish_prefetch(&inner)
     });
     ImageSource::unified(Input::attached_stream(reader).named(name))
 }

@@ -35,7 +35,6 @@ pub struct OciPushOptions {
     reuse_tags: bool,
     mount_from: Option<String>,
     statements: Vec<Envelope>,
-    monitor: Monitor,
 }
 
 impl OciPushOptions {
@@ -72,13 +71,6 @@ impl OciPushOptions {
         self.statements.extend(statements);
         self
     }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
 }
 
 impl OciRegistry {
@@ -89,13 +81,19 @@ impl OciRegistry {
     /// `InvalidInput` for a reference by digest; `AlreadyExists` for a tag that means another image for the same
     /// machine; `Mismatch` where the bytes in the store, or those that arrived, are damaged; `Remote` where the
     /// registry refuses; `Cancelled`.
-    pub fn push(&self, image: &OpenedImage, reference: &str, options: &OciPushOptions) -> Result<Digest> {
+    pub fn push(
+        &self,
+        image: &OpenedImage,
+        reference: &str,
+        options: &OciPushOptions,
+        monitor: &Monitor,
+    ) -> Result<Digest> {
         let (repository, reference) = self.named(reference)?;
         let tag = tag_of(&reference)?;
         let mut tags = vec![tag];
         tags.extend(options.tags.iter().cloned());
         tags.dedup();
-        let (limits, monitor) = (self.client().limits().clone(), &options.monitor);
+        let limits = self.client().limits().clone();
         let pushed = Pushed::of(image, &limits, monitor)?;
         let mut documents = Vec::new();
         for tag in &tags {

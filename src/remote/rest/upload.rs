@@ -48,7 +48,6 @@ pub struct UploadOptions {
     public: bool,
     properties: Properties,
     statements: Vec<Envelope>,
-    monitor: Monitor,
 }
 
 impl UploadOptions {
@@ -111,13 +110,6 @@ impl UploadOptions {
         self
     }
 
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
-
     /// The aliases that the image gets on the server, each once.
     fn all_aliases(&self, image: &StoredImage) -> Vec<Alias> {
         let mut all = self.aliases.clone();
@@ -139,8 +131,8 @@ impl Lxd {
     /// # Errors
     /// `Remote` where the server does not trust this client, or refuses; `AlreadyExists` for an alias that is taken; `Mismatch` when another digest arrived;
     /// those of [`server`](Self::server); `Cancelled`.
-    pub fn upload(&self, image: &OpenedImage, options: &UploadOptions) -> Result<()> {
-        let (about, monitor) = (image.image(), &options.monitor);
+    pub fn upload(&self, image: &OpenedImage, options: &UploadOptions, monitor: &Monitor) -> Result<()> {
+        let about = image.image();
         let server = self.trusting_server(monitor)?;
         let has = |extension: &str| server.api_extensions.iter().any(|name| name == extension);
         let takes_parts = has(upload::PARTS_EXTENSION);
@@ -170,11 +162,11 @@ impl Lxd {
                 if takes_statements {
                     self.post_statements(&about.fingerprint, &options.statements, monitor)?;
                 }
-                self.update_existing(&self.stored(&there, monitor)?, options)?;
+                self.update_existing(&self.stored(&there, monitor)?, options, monitor)?;
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let ahead = if takes_statements { self.send_statements(&options.statements, monitor)? } else { None };
-                self.send_image(image, options, takes_parts, ahead.as_ref())?;
+                self.send_image(image, options, takes_parts, ahead.as_ref(), monitor)?;
                 self.send_expiry(about, monitor);
             }
             Err(error) => return Err(error),
@@ -202,7 +194,7 @@ impl Lxd {
     }
 
     /// Applies the options to an image that the server has already.
-    fn update_existing(&self, there: &StoredImage, options: &UploadOptions) -> Result<()> {
+    fn update_existing(&self, there: &StoredImage, options: &UploadOptions, monitor: &Monitor) -> Result<()> {
         let mut edit = Edit::new();
         if options.public {
             edit = edit.public(true);
@@ -211,11 +203,7 @@ impl Lxd {
             edit = edit.property(key, value)?;
         }
         let missing = options.properties.iter().any(|(key, value)| there.properties.get(key) != Some(value));
-        if missing || options.public && !there.public {
-            self.edit_image(there, &edit, &options.monitor)
-        } else {
-            Ok(())
-        }
+        if missing || options.public && !there.public { self.edit_image(there, &edit, monitor) } else { Ok(()) }
     }
 
     /// Deletes the image that an alias pointed to before, if it has no other one and is not to be kept.
@@ -247,7 +235,7 @@ impl Lxd {
         if self.secret.is_none() {
             return Err(Error::invalid(format!("an image is sent to {} with a secret of its owner", self.base)));
         }
-        self.send_image(image, &UploadOptions::new().monitor(monitor.clone()), false, None)
+        self.send_image(image, &UploadOptions::new(), false, None, monitor)
     }
 
     /// Creates an alias, or moves one that exists.
@@ -274,8 +262,9 @@ impl Lxd {
         options: &UploadOptions,
         takes_parts: bool,
         statements: Option<&Fingerprint>,
+        monitor: &Monitor,
     ) -> Result<()> {
-        let (about, monitor) = (image.image(), &options.monitor);
+        let about = image.image();
         let name = about.file_name.clone().unwrap_or_else(|| about.fingerprint.to_string());
         let body = UploadBody::of(image, &name);
         let mut headers = self.describe(about, &name, options)?;
@@ -305,7 +294,7 @@ impl Lxd {
                 if statements.is_some() {
                     self.post_statements(&about.fingerprint, &options.statements, monitor)?;
                 }
-                self.update_existing(&self.stored(&there, monitor)?, options)
+                self.update_existing(&self.stored(&there, monitor)?, options, monitor)
             }
             Sent::Unavailable => send_whole(),
         }

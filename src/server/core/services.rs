@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::metadata::ImageType;
+use crate::progress::Monitor;
 use crate::server::core::client::Client;
 use crate::server::core::fleet::joining;
 use crate::server::core::lifecycle;
@@ -131,7 +132,7 @@ impl Services {
         if self.upstream().is_some() {
             let options = PruneOptions::default().max_bytes(self.options.limits.cache);
             // Best effort: the client has its image, and the next call tries again.
-            let _ = self.store.prune(&options);
+            let _ = self.store.prune(&options, &Monitor::none());
         }
     }
 

@@ -88,12 +88,12 @@ pub trait ImageTransfer: Send + Sync {
     /// Imports an image from a source that a trusted client names in `POST /1.0/images`. The image is in the store
     /// afterwards.
     ///
-    /// Aliases, visibility and properties are in `options`, with the monitor of the operation. The
+    /// Aliases, visibility and properties are in `options`; `monitor` is that of the operation. The
     /// source is to be recorded in the image, with `auto_update` as the client chose it.
     ///
     /// # Errors
     /// Those of the source and of importing; `Unsupported` for protocols that it does not know.
-    fn pull(&self, source: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage>;
+    fn pull(&self, source: &Pull, store: &Store, options: ImportOptions, monitor: &Monitor) -> Result<StoredImage>;
 
     /// Replaces an image by the newest of its source, if it has one.
     ///

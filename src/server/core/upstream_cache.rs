@@ -427,7 +427,7 @@ mod tests {
             Err(Error::new(ErrorKind::Remote, "nothing is fetched here"))
         }
 
-        fn pull(&self, _: &Pull, _: &Store, _: ImportOptions) -> Result<StoredImage> {
+        fn pull(&self, _: &Pull, _: &Store, _: ImportOptions, _: &Monitor) -> Result<StoredImage> {
             Err(Error::new(ErrorKind::Remote, "nothing is fetched here"))
         }
 

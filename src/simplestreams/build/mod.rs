@@ -32,10 +32,11 @@ use crate::protocol::simplestreams::{Item, METADATA_NAMES, Product, Products, Ro
 /// Options of [`TreeWriter::build`].
 ///
 /// ```no_run
+/// use lxd_image::Monitor;
 /// use lxd_image::simplestreams::{BuildOptions, Tree};
 ///
 /// let tree = Tree::create("/srv/www")?;
-/// let built = tree.lock()?.build(&BuildOptions::new().retain_builds(10))?;
+/// let built = tree.lock()?.build(&BuildOptions::new().retain_builds(10), &Monitor::none())?;
 /// println!("{} new versions", built.added.len());
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
@@ -45,7 +46,6 @@ pub struct BuildOptions {
     retain_builds: Option<usize>,
     retain_days: Option<u64>,
     dangling: bool,
-    monitor: Monitor,
 }
 
 impl BuildOptions {
@@ -74,13 +74,6 @@ impl BuildOptions {
     #[must_use]
     pub fn remove_dangling(mut self, yes: bool) -> Self {
         self.dangling = yes;
-        self
-    }
-
-    /// Reports progress and listens for cancellation.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
         self
     }
 }
@@ -119,7 +112,7 @@ impl TreeWriter {
     /// # Errors
     /// `Malformed` when the list can't be read; `Cancelled`; `Io`. What is wrong with a version is in
     /// [`BuiltTree::failed`].
-    pub fn build(&mut self, options: &BuildOptions) -> Result<BuiltTree> {
+    pub fn build(&mut self, options: &BuildOptions, monitor: &Monitor) -> Result<BuiltTree> {
         let mut built = BuiltTree::default();
         let listed = match self.tree.products() {
             Ok(products) => products,
@@ -128,7 +121,7 @@ impl TreeWriter {
         };
         let root = self.tree.root.clone();
         let now = self.tree.options.now();
-        let found = scan::products(&root, &options.monitor)?;
+        let found = scan::products(&root, monitor)?;
         let mut prepared = BTreeMap::new();
         for product in &found {
             let known = listed.products.get(&product.key);
@@ -136,9 +129,9 @@ impl TreeWriter {
             let config = self.config(product, &mut built);
             let mut versions = BTreeMap::new();
             for version in product.versions.iter().filter(|version| !out.contains(&version.name)) {
-                options.monitor.check()?;
+                monitor.check()?;
                 let there = known.and_then(|known| known.versions.get(&version.name));
-                match self.version(version, there, &options.monitor) {
+                match self.version(version, there, monitor) {
                     Ok(None) => built.kept += 1,
                     Ok(Some(new)) => {
                         if there.is_none() {
@@ -164,7 +157,7 @@ impl TreeWriter {
         })?;
         built.withdrawn = withdrawn;
         self.write_packed()?;
-        built.removed = self.remove_versions(&found, options, now)?;
+        built.removed = self.remove_versions(&found, options, now, monitor)?;
         Ok(built)
     }
 

@@ -9,6 +9,7 @@ use super::scan::{FoundProduct, directory_of};
 use super::{BuildOptions, skip};
 use crate::atomic;
 use crate::error::Result;
+use crate::progress::Monitor;
 use crate::simplestreams::document::Retired;
 use crate::simplestreams::tree::{IMAGES, TreeWriter, fail};
 
@@ -42,6 +43,7 @@ impl TreeWriter {
         found: &[FoundProduct],
         options: &BuildOptions,
         now: i64,
+        monitor: &Monitor,
     ) -> Result<Vec<String>> {
         let root = self.tree.root.clone();
         let products = self.tree.products()?;
@@ -70,7 +72,7 @@ impl TreeWriter {
             for path in product.incomplete.iter().filter(|_| options.dangling) {
                 // An empty list may mean that it was lost: nothing is removed by it.
                 if listed.is_empty() {
-                    skip(&options.monitor, path, "nothing is listed, so that nothing is removed as not listed");
+                    skip(monitor, path, "nothing is listed, so that nothing is removed as not listed");
                 } else if is_idle(&root.join(path), now)? {
                     removed.push(path.clone());
                 }

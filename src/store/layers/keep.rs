@@ -255,10 +255,10 @@ mod tests {
         time.fetch_add(60, Ordering::Relaxed);
         let used = keep(&store, b"another");
         let options = PruneOptions::unused_for(Duration::from_secs(60));
-        let would = store.prune(&options.clone().dry_run(true)).unwrap();
+        let would = store.prune(&options.clone().dry_run(true), &Monitor::none()).unwrap();
         assert_eq!((would.layers, would.layer_bytes, would.bytes), (1, 7, 7));
         assert_eq!(store.layers().unwrap().layers, 2);
-        let done = store.prune(&options).unwrap();
+        let done = store.prune(&options, &Monitor::none()).unwrap();
         assert_eq!((done.layers, done.layer_bytes, done.bytes), (1, 7, 7));
         assert!(read(&store, &used, 7).is_some());
         assert_eq!(blobs(&store), 1);
@@ -281,8 +281,8 @@ mod tests {
     fn check_does_not_call_a_layer_damage() {
         let (store, _) = store(1 << 30);
         let digest = keep(&store, b"a layer");
-        assert!(store.check(&CheckOptions::new()).unwrap().is_clean());
-        assert!(store.check(&CheckOptions::new().repair(true)).unwrap().is_clean());
+        assert!(store.check(&CheckOptions::new(), &Monitor::none()).unwrap().is_clean());
+        assert!(store.check(&CheckOptions::new().repair(true), &Monitor::none()).unwrap().is_clean());
         assert!(read(&store, &digest, 7).is_some());
     }
 
@@ -292,8 +292,8 @@ mod tests {
         keep(&store, b"a layer");
         let key = store.blobs.list(None, 1).unwrap().remove(0);
         store.catalog.write(&mut |catalog| catalog.remove_object(&key)).unwrap();
-        assert!(store.check(&CheckOptions::new()).unwrap().is_clean());
-        assert!(store.check(&CheckOptions::new().repair(true)).unwrap().is_clean());
+        assert!(store.check(&CheckOptions::new(), &Monitor::none()).unwrap().is_clean());
+        assert!(store.check(&CheckOptions::new().repair(true), &Monitor::none()).unwrap().is_clean());
         assert_eq!(blobs(&store), 0);
     }
 

@@ -63,7 +63,6 @@ pub struct ApplyOptions {
     keep_going: bool,
     dry_run: bool,
     output: Option<PathBuf>,
-    monitor: Monitor,
 }
 
 impl Default for ApplyOptions {
@@ -75,7 +74,6 @@ impl Default for ApplyOptions {
             keep_going: false,
             dry_run: false,
             output: None,
-            monitor: Monitor::none(),
         }
     }
 }
@@ -135,14 +133,6 @@ impl ApplyOptions {
         self
     }
 
-    /// Sets the monitor: cancellation is checked between rules and while rendering, and parts of
-    /// rules that have no effect are recorded as omissions.
-    #[must_use]
-    pub fn monitor(mut self, monitor: Monitor) -> Self {
-        self.monitor = monitor;
-        self
-    }
-
     /// The host's id for an id inside the instance.
     fn shifted(&self, id: u32) -> Result<u32> {
         self.shift.as_ref().map_or(Ok(id), |shift| shift(id))
@@ -171,13 +161,13 @@ impl fmt::Debug for ApplyOptions {
 ///
 /// ```no_run
 /// use lxd_image::templates::{ApplyOptions, Instance, InstanceDir, Trigger, apply};
-/// use lxd_image::{Limits, Result};
+/// use lxd_image::{Limits, Monitor, Result};
 ///
 /// # fn main() -> Result<()> {
 /// let dir = InstanceDir::open("/srv/containers/c1")?;
 /// let metadata = dir.metadata(&Limits::default())?;
 /// let context = Instance::new("c1").architecture("x86_64").context();
-/// let report = apply(&dir, metadata.templates(), Trigger::Create, &context, &ApplyOptions::new())?;
+/// let report = apply(&dir, metadata.templates(), Trigger::Create, &context, &ApplyOptions::new(), &Monitor::none())?;
 /// for outcome in &report.outcomes {
 ///     println!("{}: {} ({})", outcome.path, outcome.action.name(), outcome.action);
 /// }
@@ -196,9 +186,19 @@ pub fn apply<'r>(
     trigger: Trigger,
     context: &Context,
     options: &ApplyOptions,
+    monitor: &Monitor,
 ) -> Result<ApplyReport, ApplyError> {
-    let mut run =
-        ApplyRun { instance, trigger, context, options, output: None, fired: 0, source_bytes: 0, shown_bytes: 0 };
+    let mut run = ApplyRun {
+        instance,
+        trigger,
+        context,
+        options,
+        monitor,
+        output: None,
+        fired: 0,
+        source_bytes: 0,
+        shown_bytes: 0,
+    };
     let mut report = ApplyReport::default();
     let (mut first, mut stop) = (None, false);
     if let Some(directory) = &options.output {
@@ -290,6 +290,7 @@ struct ApplyRun<'a> {
     trigger: Trigger,
     context: &'a Context,
     options: &'a ApplyOptions,
+    monitor: &'a Monitor,
     output: Option<Dir>,
     /// Rules that fired, bounded by `Limits::templates`.
     fired: u64,
@@ -302,7 +303,7 @@ struct ApplyRun<'a> {
 impl ApplyRun<'_> {
     /// Applies one rule. `change` is set in a dry run if the file would change.
     fn rule(&mut self, path: &str, rule: &TemplateRule, change: &mut Option<ContentChange>) -> Result<Action> {
-        self.options.monitor.check()?;
+        self.monitor.check()?;
         if !rule.fires_on(self.trigger.name()) {
             let when = rule.when().map(str::to_owned).collect();
             return Ok(Action::Skipped { reason: SkipReason::Trigger { trigger: self.trigger, when } });
@@ -368,7 +369,7 @@ impl ApplyRun<'_> {
                     option: format!("`{key}` of the rule").into(),
                     reason: "only Incus knows it".into(),
                 };
-                self.options.monitor.omit(path, what);
+                self.monitor.omit(path, what);
             }
         }
     }
@@ -450,11 +451,7 @@ impl ApplyRun<'_> {
         }
         // Set for each rule, over whatever the caller's context has under these names.
         let context = self.context.clone().trigger(self.trigger.name()).path(path).properties(rule.properties().iter());
-        Template::parse(&source, self.options.dialect, limits)?.render_until(
-            &context,
-            limits,
-            self.options.monitor.cancel(),
-        )
+        Template::parse(&source, self.options.dialect, limits)?.render_until(&context, limits, self.monitor.cancel())
     }
 
     /// Takes old and new content for a dry run's report. All of it is held at once, so it has a

@@ -11,7 +11,7 @@ use lxd_image::metadata::Metadata;
 use lxd_image::templates::{
     ApplyOptions, ApplyReport, Context, Dialect, InstanceDir, ParseOptions, Template, Value, apply,
 };
-use lxd_image::{Error, Fingerprint, Monitor, Result};
+use lxd_image::{Error, Fingerprint, Result};
 use serde_json::Value as Json;
 
 use super::{Lines, Outcome, Place, quoted, shown, text};
@@ -41,10 +41,6 @@ fn source(place: &Place, files: &[&[u8]], streamed: bool) -> ImageSource {
 
 pub(super) fn from_files(place: &Place, files: &[&[u8]]) -> ImageSource {
     source(place, files, false)
-}
-
-fn verifying(place: &Place) -> VerifyOptions {
-    VerifyOptions::new().monitor(place.monitor.clone())
 }
 
 fn open(place: &Place, files: &[&[u8]]) -> Result<Image> {
@@ -168,7 +164,7 @@ fn named(json: &[u8]) -> Context {
 
 fn convert(place: &Place, words: &[&[u8]]) -> Lines {
     let [to_form, rootfs, codec, out, files @ ..] = words else { panic!("convert") };
-    let mut options = ConvertOptions::new().monitor(place.monitor.clone());
+    let mut options = ConvertOptions::new();
     if *to_form != b"-" {
         options = options.form(if *to_form == b"split" { ImageForm::Split } else { ImageForm::Unified });
     }
@@ -178,14 +174,13 @@ fn convert(place: &Place, words: &[&[u8]]) -> Lines {
     if *codec != b"-" {
         options = options.compression(text(codec).parse()?);
     }
-    let written = open(place, files)?.convert(place.path(out), &options)?;
+    let written = open(place, files)?.convert(place.path(out), &options, &place.monitor)?;
     Ok(if *codec == b"none" { vec![format!("fingerprint {}", written.fingerprint)] } else { Vec::new() })
 }
 
 fn stage(place: &Place, words: &[&[u8]]) -> Lines {
     let [wanted, destination, name, files @ ..] = words else { panic!("stage") };
-    let staged =
-        open(place, files)?.stage(place.path(destination), &UnpackOptions::new().monitor(place.monitor.clone()))?;
+    let staged = open(place, files)?.stage(place.path(destination), &UnpackOptions::new(), &place.monitor)?;
     let staged = match expected(wanted)? {
         Some(wanted) => staged.verify(&wanted)?,
         None => staged.accept_unverified(),
@@ -210,7 +205,7 @@ fn differing(difference: &Difference) -> String {
 fn applied(place: &Place, directory: &[u8], trigger: &[u8], json: &[u8]) -> Outcome {
     let instance = InstanceDir::open(place.path(directory))?;
     let metadata = instance.metadata(&place.limits)?;
-    let options = ApplyOptions::new().limits(place.limits.clone()).monitor(place.monitor.clone());
+    let options = ApplyOptions::new().limits(place.limits.clone());
     let trigger = text(trigger).parse()?;
     let lines = |applied: &ApplyReport| {
         let line = |outcome: &lxd_image::templates::RuleOutcome| {
@@ -218,7 +213,7 @@ fn applied(place: &Place, directory: &[u8], trigger: &[u8], json: &[u8]) -> Outc
         };
         applied.outcomes.iter().map(line).collect()
     };
-    match apply(&instance, metadata.templates(), trigger, &named(json), &options) {
+    match apply(&instance, metadata.templates(), trigger, &named(json), &options, &place.monitor) {
         Ok(applied) => Ok((lines(&applied), None)),
         Err(failed) => Ok((lines(&failed.report), Some(failed.error))),
     }
@@ -230,7 +225,7 @@ fn asked(place: &Place, name: &str, words: &[&[u8]]) -> Option<Lines> {
         ("parse-fingerprint", [word]) => text(word).parse::<Fingerprint>().and_then(|found| one(found.to_string())),
         ("fingerprint", files) => {
             let inputs: Vec<_> = files.iter().map(|file| Input::open(place.path(file)).unwrap()).collect();
-            fingerprint_of(&inputs, None, &Monitor::none()).and_then(|found| one(found.to_string()))
+            fingerprint_of(&inputs, None, &place.monitor).and_then(|found| one(found.to_string()))
         }
         ("metadata", [yaml]) => Metadata::parse(yaml, &place.limits).map(|metadata| print(&metadata)),
         ("build", [architecture, date, properties @ ..]) => {
@@ -250,7 +245,7 @@ fn asked(place: &Place, name: &str, words: &[&[u8]]) -> Option<Lines> {
             std::iter::once(format!("form {} container {first}", form(image.form()))).chain(rootfs).collect()
         }),
         ("image-stream", files) => Image::open_with(source(place, files, true), &place.limits)
-            .and_then(|image| image.verify(&verifying(place)))
+            .and_then(|image| image.verify(&VerifyOptions::new(), &place.monitor))
             .map(|verified| vec![format!("fingerprint {}", verified.fingerprint)]),
         ("image-metadata", files) => {
             open(place, files).and_then(|image| image.metadata()).map(|metadata| print(&metadata))
@@ -259,22 +254,23 @@ fn asked(place: &Place, name: &str, words: &[&[u8]]) -> Option<Lines> {
             open(place, files).and_then(|image| image.template(text(name))).and_then(|bytes| one(quoted(bytes)))
         }
         ("verify", files) => {
-            let verified_image = open(place, files).and_then(|image| image.verify(&verifying(place)));
+            let verified_image =
+                open(place, files).and_then(|image| image.verify(&VerifyOptions::new(), &place.monitor));
             verified_image.map(|found| verified(&found, true))
         }
         ("entries", files) => open(place, files).and_then(|image| {
             let mut lines = Vec::new();
-            image.survey(&verifying(place), &mut |shown, _| {
+            image.survey(&VerifyOptions::new(), &place.monitor, &mut |shown, _| {
                 lines.push(entry(shown));
                 Ok(())
             })?;
             Ok(lines)
         }),
         ("unpack", [wanted, destination, files @ ..]) => open(place, files).and_then(|image| {
-            let (to, options) = (place.path(destination), UnpackOptions::new().monitor(place.monitor.clone()));
+            let (to, options) = (place.path(destination), UnpackOptions::new());
             let done = match expected(wanted)? {
-                Some(wanted) => image.unpack_verified(to, &wanted, &options)?,
-                None => image.unpack_unverified(to, &options)?,
+                Some(wanted) => image.unpack_verified(to, &wanted, &options, &place.monitor)?,
+                None => image.unpack_unverified(to, &options, &place.monitor)?,
             };
             one(format!("entries {} bytes {}", done.report.entries, done.report.bytes))
         }),
@@ -290,13 +286,14 @@ fn asked(place: &Place, name: &str, words: &[&[u8]]) -> Option<Lines> {
         ("convert", words) => convert(place, words),
         ("pack", [tree, yaml, codec, out]) => PackOptions::from_metadata_bytes(yaml.to_vec(), &Default::default())
             .and_then(|options| {
-                let options = options.compression(text(codec).parse()?).monitor(place.monitor.clone());
-                pack(&Rootfs::Directory(place.path(tree)), place.path(out), &options).map(|_| Vec::new())
+                let options = options.compression(text(codec).parse()?);
+                pack(&Rootfs::Directory(place.path(tree)), place.path(out), &options, &place.monitor)
+                    .map(|_| Vec::new())
             }),
         ("differences", [first, second]) => {
             let (first, second) = (open(place, &[first]), open(place, &[second]));
             first
-                .and_then(|first| differences(&first, &second?, &verifying(place)))
+                .and_then(|first| differences(&first, &second?, &VerifyOptions::new(), &place.monitor))
                 .map(|found| found.iter().map(differing).collect())
         }
         ("template", [of, source, json]) => Template::parse(source, dialect(of), &place.limits)

@@ -101,9 +101,8 @@ fn fingerprints(images: impl IntoIterator<Item = lxd_image::store::StoredImage>)
     images.into_iter().map(|image| image.fingerprint.to_string()).collect()
 }
 
-fn options(place: &Place, flags: &[u8], aliases: &[u8]) -> Result<CopyOptions> {
+fn options(flags: &[u8], aliases: &[u8]) -> Result<CopyOptions> {
     let mut options = CopyOptions::new()
-        .monitor(place.monitor.clone())
         .architectures([Architecture::X86_64])
         .public(flags.contains(&b'p'))
         .auto_update(flags.contains(&b'u'))
@@ -121,7 +120,6 @@ fn upload(place: &Place, flags: &[u8], aliases: &[u8], of: &[u8]) -> Lines {
         return Err(lxd_image::Error::new(lxd_image::ErrorKind::Unsupported, "this remote takes no images"));
     };
     let mut options = UploadOptions::new()
-        .monitor(place.monitor.clone())
         .public(flags.contains(&b'p'))
         .reuse_aliases(flags.contains(&b'r'))
         .copy_aliases(flags.contains(&b'n'));
@@ -129,13 +127,13 @@ fn upload(place: &Place, flags: &[u8], aliases: &[u8], of: &[u8]) -> Lines {
         options = options.alias(Alias::new(name)?);
     }
     let image = place.store.as_ref().unwrap().open_image(&text(of).parse()?)?;
-    server.upload(&image, &options).map(|()| Vec::new())
+    server.upload(&image, &options, &place.monitor).map(|()| Vec::new())
 }
 
 fn refresh(place: &Place, store: &Store, dry_run: bool) -> Lines {
     let settings = settings(place);
     let sources = RemoteRefresh::new(move |source| settings.open_source(source, ClientOptions::new()));
-    let done = store.refresh_all(&sources, &RefreshOptions::new().dry_run(dry_run).monitor(place.monitor.clone()))?;
+    let done = store.refresh_all(&sources, &RefreshOptions::new().dry_run(dry_run), &place.monitor)?;
     let line = |(image, result): (lxd_image::store::StoredImage, Result<Refreshed>)| match result {
         Ok(Refreshed::Replaced { fingerprint }) => format!("replaced {} {fingerprint}", image.fingerprint),
         Ok(Refreshed::Current) => format!("current {}", image.fingerprint),
@@ -153,7 +151,7 @@ pub(super) fn mirrored(done: &Mirrored) -> Vec<String> {
 }
 
 fn mirror_to(place: &Place, target: &[u8], flags: &[u8], words: &[&[u8]]) -> Lines {
-    let mut options = MirrorOptions::new().monitor(place.monitor.clone()).delete(flags.contains(&b'd'));
+    let mut options = MirrorOptions::new().delete(flags.contains(&b'd'));
     for filter in filters(words)? {
         options = options.filter(filter);
     }
@@ -162,7 +160,7 @@ fn mirror_to(place: &Place, target: &[u8], flags: &[u8], words: &[&[u8]]) -> Lin
         b"store" => MirrorTarget::Store(place.store.as_ref().unwrap()),
         _ => MirrorTarget::Tree(place.tree.as_ref().unwrap()),
     };
-    mirror(remote, target, &options).map(|done| mirrored(&done))
+    mirror(remote, target, &options, &place.monitor).map(|done| mirrored(&done))
 }
 
 fn query(flags: &[u8], page: &[u8]) -> ImageQuery {
@@ -206,11 +204,11 @@ fn of_store(place: &Place, store: &Store, name: &str, words: &[&[u8]]) -> Option
             let image = store.image(&of)?;
             store.delete_unchanged(&of, &image.etag()).map(|_| Vec::new())
         }),
-        ("copy", [flags, aliases, reference]) => options(place, flags, aliases)
-            .and_then(|options| copy(remote.unwrap(), text(reference), store, &options))
+        ("copy", [flags, aliases, reference]) => options(flags, aliases)
+            .and_then(|options| copy(remote.unwrap(), text(reference), store, &options, &place.monitor))
             .map(|image| print(&image)),
-        ("fetch", [reference]) => options(place, b"-", b"-")
-            .and_then(|options| store.get_or_fetch(remote.unwrap(), text(reference), &options))
+        ("fetch", [reference]) => options(b"-", b"-")
+            .and_then(|options| store.get_or_fetch(remote.unwrap(), text(reference), &options, &place.monitor))
             .map(|image| print(&image)),
         ("refresh", []) => refresh(place, store, false),
         ("refresh", [_]) => refresh(place, store, true),

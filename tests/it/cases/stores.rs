@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lxd_image::format::VerifyOptions;
 use lxd_image::store::{
-    Alias, AliasTarget, CheckOptions, ETag, Edit, ExportOptions, Filter, Finding, ImportOptions, PruneOptions, Removed,
-    Store, StoreOptions, StoredImage,
+    Alias, AliasTarget, CheckOptions, ETag, Edit, Filter, Finding, ImportOptions, PruneOptions, Removed, Store,
+    StoreOptions, StoredImage,
 };
 use lxd_image::{Fingerprint, ImageType, Result};
 
@@ -60,7 +60,6 @@ fn open(place: &mut Place, directory: &[u8]) -> Lines {
 
 fn import(place: &Place, store: &Store, flags: &[u8], aliases: &[u8], files: &[&[u8]]) -> Lines {
     let mut options = ImportOptions::new()
-        .monitor(place.monitor.clone())
         .public(flags.contains(&b'p'))
         .cached(flags.contains(&b'c'))
         .reuse_aliases(flags.contains(&b'r'))
@@ -68,7 +67,7 @@ fn import(place: &Place, store: &Store, flags: &[u8], aliases: &[u8], files: &[&
     for name in text(aliases).split(',').filter(|name| *name != "-") {
         options = options.alias(Alias::new(name)?);
     }
-    store.import(from_files(place, files), &options).map(|image| print(&image))
+    store.import(from_files(place, files), &options, &place.monitor).map(|image| print(&image))
 }
 
 fn edit(store: &Store, fingerprint: &[u8], changes: &[&[u8]]) -> Lines {
@@ -110,9 +109,9 @@ fn number(finding: &Finding) -> u32 {
     }
 }
 
-fn prune(store: &Store, seconds: &[u8]) -> Lines {
+fn prune(place: &Place, store: &Store, seconds: &[u8]) -> Lines {
     let policy = PruneOptions::unused_for(Duration::from_secs(text(seconds).parse().unwrap()));
-    let done = store.prune(&policy)?;
+    let done = store.prune(&policy, &place.monitor)?;
     let line = |(image, why): &(StoredImage, Removed)| {
         format!("{} {}", if *why == Removed::Expired { "expired" } else { "unused" }, image.fingerprint)
     };
@@ -165,26 +164,22 @@ fn asked(place: &Place, store: &Store, name: &str, words: &[&[u8]]) -> Option<Li
         ("use", [of]) => image(of).and_then(|of| store.mark_used(&of)).map(|_| Vec::new()),
         ("delete", [of]) => image(of).and_then(|of| store.delete(&of)).map(|_| Vec::new()),
         ("export", [of, target]) => {
-            let done = image(of).and_then(|of| {
-                store.export(&of, place.path(target), &ExportOptions::new().monitor(place.monitor.clone()))
-            });
+            let done = image(of).and_then(|of| store.export(&of, place.path(target), &place.monitor));
             let name = |path: &std::path::PathBuf| quoted(path.file_name().unwrap().as_encoded_bytes());
             done.map(|done| done.files.iter().map(name).collect())
         }
         ("export-to", [of]) => image(of).and_then(|of| {
             let mut bytes = Vec::new();
-            store.export_to(&of, &mut bytes, &ExportOptions::new().monitor(place.monitor.clone()))?;
+            store.export_to(&of, &mut bytes, &place.monitor)?;
             Ok(vec![Fingerprint::of(&bytes).to_string()])
         }),
         ("open", [of]) => image(of)
-            .and_then(|of| {
-                store.open_image(&of)?.open(&place.limits)?.verify(&VerifyOptions::new().monitor(place.monitor.clone()))
-            })
+            .and_then(|of| store.open_image(&of)?.open(&place.limits)?.verify(&VerifyOptions::new(), &place.monitor))
             .map(|found| verified(&found, false)),
-        ("prune", [seconds]) => prune(store, seconds),
+        ("prune", [seconds]) => prune(place, store, seconds),
         ("check" | "repair", []) => {
-            let options = CheckOptions::new().repair(name == "repair").monitor(place.monitor.clone());
-            store.check(&options).map(|report| {
+            let options = CheckOptions::new().repair(name == "repair");
+            store.check(&options, &place.monitor).map(|report| {
                 let first = format!("images {} bytes {}", report.images, report.bytes);
                 let found = report.findings.iter().map(|finding| format!("finding {}", number(finding)));
                 let left = report.unrepaired.iter().map(|left| format!("unrepaired {}", number(&left.finding)));

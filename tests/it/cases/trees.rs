@@ -19,11 +19,11 @@ fn open(place: &mut Place, directory: &[u8]) -> Lines {
 }
 
 fn add(place: &Place, tree: &Tree, aliases: &[u8], files: &[&[u8]]) -> Lines {
-    let mut options = AddOptions::new().monitor(place.monitor.clone());
+    let mut options = AddOptions::new();
     for name in text(aliases).split(',').filter(|name| *name != "-") {
         options = options.alias(name)?;
     }
-    Ok(vec![tree.lock()?.add(from_files(place, files), &options)?.fingerprint.to_string()])
+    Ok(vec![tree.lock()?.add(from_files(place, files), &options, &place.monitor)?.fingerprint.to_string()])
 }
 
 fn list(tree: &Tree) -> Lines {
@@ -52,12 +52,12 @@ fn asked(place: &Place, tree: &Tree, name: &str, words: &[&[u8]]) -> Option<Line
         ("tree-prune", [keep, seconds]) => {
             let after = Duration::from_secs(text(seconds).parse().unwrap());
             let options = PruneOptions::new().keep(text(keep).parse().unwrap()).after(after);
-            tree.lock().and_then(|mut writer| writer.prune(&options)).map(|done| {
+            tree.lock().and_then(|mut writer| writer.prune(&options, &place.monitor)).map(|done| {
                 let (versions, files) = (done.versions.len(), done.files.len());
                 vec![format!("versions {versions} files {files} bytes {} waiting {}", done.bytes, done.waiting)]
             })
         }
-        ("tree-verify", []) => tree.verify(&TreeVerifyOptions::new().monitor(place.monitor.clone())).map(|report| {
+        ("tree-verify", []) => tree.verify(&TreeVerifyOptions::new(), &place.monitor).map(|report| {
             let first = format!("images {} files {} bytes {}", report.images, report.files, report.bytes);
             let findings = report.findings.iter().map(|finding| format!("finding {}", shown(finding)));
             std::iter::once(first).chain(findings).collect()

@@ -94,7 +94,7 @@ fn forms() -> Vec<(&'static str, Files)> {
         ("split", options().form(ImageForm::Split)),
         ("squashfs", options().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs)),
     ] {
-        let written = pack(&rootfs, place.at(name), &options).unwrap();
+        let written = pack(&rootfs, place.at(name), &options, &Monitor::none()).unwrap();
         forms.push((name, written.files.iter().map(|path| fs::read(path).unwrap()).collect()));
     }
     forms
@@ -134,7 +134,7 @@ fn object_is_inspected_as_a_file_is() {
 #[test]
 fn object_is_verified_as_a_file_is() {
     for (form, files) in forms() {
-        let verified = open(&files, |_| {}).verify(&VerifyOptions::new()).unwrap();
+        let verified = open(&files, |_| {}).verify(&VerifyOptions::new(), &Monitor::none()).unwrap();
         assert_eq!(verified.fingerprint, fingerprint(&files), "{form}");
         assert!(verified.findings.is_empty(), "{form}: {:?}", verified.findings);
     }
@@ -149,8 +149,10 @@ fn object_is_unpacked_as_a_file_is() {
         let from_files =
             Image::open(ImageSource::open(&paths[0], paths.get(1).map(PathBuf::as_path)).unwrap()).unwrap();
         let (one, other) = (place.at(&format!("{form}-file")), place.at(&format!("{form}-object")));
-        from_files.unpack_verified(&one, &fingerprint(&files), &UnpackOptions::new()).unwrap();
-        open(&files, |_| {}).unpack_verified(&other, &fingerprint(&files), &UnpackOptions::new()).unwrap();
+        from_files.unpack_verified(&one, &fingerprint(&files), &UnpackOptions::new(), &Monitor::none()).unwrap();
+        open(&files, |_| {})
+            .unpack_verified(&other, &fingerprint(&files), &UnpackOptions::new(), &Monitor::none())
+            .unwrap();
         assert_eq!(tree(&one), tree(&other), "{form}");
     }
 }
@@ -161,9 +163,13 @@ fn object_is_converted_to_an_image_with_the_same_content() {
     for (form, files) in forms() {
         let out = place.at(form);
         let options = ConvertOptions::new().compression(Compression::NONE).form(ImageForm::Unified);
-        open(&files, |_| {}).convert(&out, &options).unwrap();
+        open(&files, |_| {}).convert(&out, &options, &Monitor::none()).unwrap();
         let converted = Image::open(ImageSource::open(&out, None).unwrap()).unwrap();
-        assert_eq!(differences(&open(&files, |_| {}), &converted, &VerifyOptions::new()).unwrap(), [], "{form}");
+        assert_eq!(
+            differences(&open(&files, |_| {}), &converted, &VerifyOptions::new(), &Monitor::none()).unwrap(),
+            [],
+            "{form}"
+        );
     }
 }
 
@@ -171,7 +177,7 @@ fn object_is_converted_to_an_image_with_the_same_content() {
 fn short_reads_change_no_answer() {
     for (form, files) in forms() {
         let image = open(&files, |object| object.most = 1021);
-        let verified = image.verify(&VerifyOptions::new()).unwrap();
+        let verified = image.verify(&VerifyOptions::new(), &Monitor::none()).unwrap();
         assert_eq!(verified.fingerprint, fingerprint(&files), "{form}");
     }
 }
@@ -182,7 +188,7 @@ fn object_that_fails_is_an_input_error() {
         let last = files.last().unwrap().len() as u64;
         for at in [0, 3, last / 2, last - 1] {
             let failed = Image::open(source(&files, |object| object.broken_at = at))
-                .and_then(|image| image.verify(&VerifyOptions::new()));
+                .and_then(|image| image.verify(&VerifyOptions::new(), &Monitor::none()));
             assert_eq!(failed.unwrap_err().kind(), ErrorKind::Io, "{form}, at {at}");
         }
     }
@@ -195,7 +201,8 @@ fn object_that_fails_leaves_nothing_of_what_was_unpacked() {
         let last = files.last().unwrap().len() as u64;
         for at in [last / 2, last - 1] {
             let image = Image::open(source(&files, |object| object.broken_at = at));
-            let failed = image.and_then(|image| image.unpack_unverified(place.at("out"), &UnpackOptions::new()));
+            let failed = image
+                .and_then(|image| image.unpack_unverified(place.at("out"), &UnpackOptions::new(), &Monitor::none()));
             assert_eq!(failed.unwrap_err().kind(), ErrorKind::Io, "{form}, at {at}");
             assert_eq!(place.names(""), [""; 0], "{form}, at {at}");
         }
@@ -206,14 +213,15 @@ fn object_that_fails_leaves_nothing_of_what_was_unpacked() {
 fn error_of_an_object_says_what_its_engine_said() {
     let files = vec![image(&[file("rootfs/large", vec![b'x'; 1 << 20])])];
     let opened = open(&files, |object| object.broken_at = (1 << 20) - 1);
-    let error = opened.verify(&VerifyOptions::new()).unwrap_err();
+    let error = opened.verify(&VerifyOptions::new(), &Monitor::none()).unwrap_err();
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the bucket is on fire");
 }
 
 #[test]
 fn squashfs_that_changes_while_it_is_read_is_an_input_error() {
     let (_, files) = forms().remove(2);
-    let error = open(&files, |object| object.restless = true).verify(&VerifyOptions::new()).unwrap_err();
+    let error =
+        open(&files, |object| object.restless = true).verify(&VerifyOptions::new(), &Monitor::none()).unwrap_err();
     assert_eq!((error.kind(), &*error.to_string()), (ErrorKind::Io, "the file was changed while it was read"));
 }
 
@@ -223,8 +231,12 @@ fn call_on_a_slow_object_is_cancelled_between_reads() {
         let cancel = Cancel::new();
         let image = open(&files, |_| {});
         cancel.cancel();
-        let options = VerifyOptions::new().monitor(Monitor::none().with_cancel(cancel.clone()));
-        assert_eq!(image.verify(&options).unwrap_err().kind(), ErrorKind::Cancelled, "{form}");
+        let options = VerifyOptions::new();
+        assert_eq!(
+            image.verify(&options, &Monitor::none().with_cancel(cancel.clone())).unwrap_err().kind(),
+            ErrorKind::Cancelled,
+            "{form}"
+        );
     }
     let (_, files) = forms().remove(1);
     let cancel = Cancel::new();
@@ -235,8 +247,8 @@ fn call_on_a_slow_object_is_cancelled_between_reads() {
         switch.cancel();
         std::time::Instant::now()
     });
-    let options = VerifyOptions::new().monitor(Monitor::none().with_cancel(cancel));
-    let failed = image.verify(&options).unwrap_err();
+    let options = VerifyOptions::new();
+    let failed = image.verify(&options, &Monitor::none().with_cancel(cancel)).unwrap_err();
     let after = switching.join().unwrap().elapsed();
     assert_eq!(failed.kind(), ErrorKind::Cancelled);
     assert!(after < Duration::from_secs(3), "{after:?}");

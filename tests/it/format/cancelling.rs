@@ -82,7 +82,7 @@ fn cancelled_encoder_is_not_waited_for() {
     let place = Place::new();
     let rootfs = tree(&place, 24 << 20);
     for codec in ["zstd:19", "xz:9"] {
-        cancelled(|monitor, _| pack(&rootfs, place.at("out"), &options(codec).monitor(monitor)));
+        cancelled(|monitor, _| pack(&rootfs, place.at("out"), &options(codec), &monitor));
         assert_eq!(place.names(""), ["tree"]);
     }
 }
@@ -101,7 +101,7 @@ fn call_that_was_cancelled_before_it_began_ends() {
         let cancel = Cancel::new();
         let opened = Image::open(ImageSource::open(&path, None).unwrap()).unwrap();
         cancel.cancel();
-        let error = opened.verify(&VerifyOptions::new().monitor(Monitor::none().with_cancel(cancel))).unwrap_err();
+        let error = opened.verify(&VerifyOptions::new(), &Monitor::none().with_cancel(cancel)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
     }
 }
@@ -110,7 +110,7 @@ fn call_that_was_cancelled_before_it_began_ends() {
 fn output_that_takes_nothing_does_not_hold_a_cancelled_call() {
     let place = Place::new();
     let rootfs = tree(&place, 4 << 20);
-    cancelled(|monitor, _| pack_to(&rootfs, Silent, &options("none").monitor(monitor)));
+    cancelled(|monitor, _| pack_to(&rootfs, Silent, &options("none"), &monitor));
 }
 
 #[test]
@@ -126,10 +126,10 @@ fn stream_that_falls_silent_does_not_hold_a_cancelled_call() {
     let bytes = image(&[file("rootfs/file", vec![b'x'; 1 << 20])]);
     let begun = io::Cursor::new(bytes[..200_000].to_vec());
     let opened = Image::open(ImageSource::unified(Input::stream(begun.clone().chain(Silent)))).unwrap();
-    cancelled(|monitor, _| opened.verify(&VerifyOptions::new().monitor(monitor)));
+    cancelled(|monitor, _| opened.verify(&VerifyOptions::new(), &monitor));
     let place = Place::new();
     let opened = Image::open(ImageSource::unified(Input::stream(begun.chain(Silent)))).unwrap();
-    cancelled(|monitor, _| opened.unpack_unverified(place.at("out"), &UnpackOptions::new().monitor(monitor)));
+    cancelled(|monitor, _| opened.unpack_unverified(place.at("out"), &UnpackOptions::new(), &monitor));
     assert!(place.names("").is_empty());
 }
 
@@ -137,7 +137,7 @@ fn stream_that_falls_silent_does_not_hold_a_cancelled_call() {
 fn squashfs(place: &Place) -> (std::path::PathBuf, std::path::PathBuf) {
     let rootfs = tree(place, 1 << 20);
     let options = options("gzip").form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
-    pack(&rootfs, place.at("image"), &options).unwrap();
+    pack(&rootfs, place.at("image"), &options, &Monitor::none()).unwrap();
     (place.at("image"), place.at("image.root"))
 }
 
@@ -149,12 +149,12 @@ fn what_follows_a_squashfs_in_a_stream_counts_and_is_not_kept() {
     bytes.extend_from_slice(&[0; 300_000]);
     fs::write(&root, &bytes).unwrap();
     let kept = Image::open(ImageSource::open(&meta, Some(&root)).unwrap()).unwrap();
-    let wanted = kept.verify(&VerifyOptions::new()).unwrap().fingerprint;
+    let wanted = kept.verify(&VerifyOptions::new(), &Monitor::none()).unwrap().fingerprint;
     let mut limits = Limits::default();
     limits.spool = bytes.len() as u64 - 200_000;
     let streamed = ImageSource::split(Input::open(&meta).unwrap(), Input::stream(io::Cursor::new(bytes)));
     let image = Image::open_with(streamed, &limits).unwrap();
-    assert_eq!(image.verify(&VerifyOptions::new()).unwrap().fingerprint, wanted);
+    assert_eq!(image.verify(&VerifyOptions::new(), &Monitor::none()).unwrap().fingerprint, wanted);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn squashfs_that_claims_too_much_is_refused_before_it_is_kept() {
     head[40..48].copy_from_slice(&(1_u64 << 40).to_le_bytes());
     let source =
         ImageSource::split(Input::open(meta).unwrap(), Input::stream(io::Cursor::new(head).chain(io::repeat(0))));
-    let error = Image::open(source).unwrap().verify(&VerifyOptions::new()).unwrap_err();
+    let error = Image::open(source).unwrap().verify(&VerifyOptions::new(), &Monitor::none()).unwrap_err();
     assert_eq!((error.kind(), error.limit_name()), (ErrorKind::LimitExceeded, Some("spool")));
 }
 
@@ -176,7 +176,7 @@ fn squashfs_stream_that_falls_silent_does_not_hold_a_cancelled_call() {
     let bytes = io::Cursor::new(fs::read(root).unwrap());
     let source = ImageSource::split(Input::open(meta).unwrap(), Input::stream(bytes.chain(Silent)));
     let image = Image::open(source).unwrap();
-    cancelled(|monitor, _| image.verify(&VerifyOptions::new().monitor(monitor)));
+    cancelled(|monitor, _| image.verify(&VerifyOptions::new(), &monitor));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn leftovers_are_told_from_the_living_by_their_lock() {
     place.directory(".out.lxd-image-backup");
     place.directory("out.lxd-image-00000000000000dd");
     let opened = Image::open(ImageSource::open(place.write("image.tar", bytes), None).unwrap()).unwrap();
-    opened.unpack_unverified(place.at("out"), &UnpackOptions::new()).unwrap();
+    opened.unpack_unverified(place.at("out"), &UnpackOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(
         place.names(""),
         [
@@ -214,7 +214,7 @@ fn leftovers_in_a_directory_of_strangers_are_left_alone() {
     place.directory("shared/.out.lxd-image-00000000000000aa");
     let bytes = image(&[file("rootfs/file", "text")]);
     let opened = Image::open(ImageSource::open(place.write("image.tar", bytes), None).unwrap()).unwrap();
-    opened.unpack_unverified(shared.join("out"), &UnpackOptions::new()).unwrap();
+    opened.unpack_unverified(shared.join("out"), &UnpackOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(place.names("shared"), [".out.lxd-image-00000000000000aa", "out"]);
 }
 
@@ -242,8 +242,8 @@ fn removal_goes_on_while_somebody_moves_directories_inside() {
         std::thread::sleep(Duration::from_millis(300));
         switch.cancel();
     });
-    let options = UnpackOptions::new().monitor(Monitor::none().with_cancel(cancel));
-    let error = opened.unpack_unverified(place.at("out"), &options).unwrap_err();
+    let options = UnpackOptions::new();
+    let error = opened.unpack_unverified(place.at("out"), &options, &Monitor::none().with_cancel(cancel)).unwrap_err();
     let left = place.names("");
     stop.cancel();
     moving.join().unwrap();

@@ -1,7 +1,7 @@
 //! Comparing images: everything that they hold, in bounded memory, from one pass.
 
 use lxd_image::format::{Difference, Image, ImageSource, Input, VerifyOptions, differences};
-use lxd_image::{ErrorKind, Limits};
+use lxd_image::{ErrorKind, Limits, Monitor};
 
 use super::forge::{Disk, Member, archive, file, image, metadata};
 
@@ -16,7 +16,7 @@ fn memory(bytes: u64) -> Limits {
 }
 
 fn compare(one: &[u8], other: &[u8], limits: &Limits) -> Vec<Difference> {
-    differences(&open(one, limits), &open(other, limits), &VerifyOptions::new().threads(1)).unwrap()
+    differences(&open(one, limits), &open(other, limits), &VerifyOptions::new().threads(1), &Monitor::none()).unwrap()
 }
 
 #[test]
@@ -82,6 +82,7 @@ fn fraction_of_a_second_counts_only_where_both_have_one() {
 fn image_that_breaks_a_rule_is_not_compared() {
     let limits = Limits::default();
     let bad = image(&[super::forge::symlink("rootfs/l", "/"), file("rootfs/l/x", "")]);
-    let error = differences(&open(&bad, &limits), &open(&image(&[]), &limits), &VerifyOptions::new()).unwrap_err();
+    let error = differences(&open(&bad, &limits), &open(&image(&[]), &limits), &VerifyOptions::new(), &Monitor::none())
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsafePath);
 }

@@ -13,6 +13,7 @@ use rustix::fs::{
 use super::forge::METADATA;
 use super::peers::have;
 use super::{Place, is_root, tree};
+use lxd_image::Monitor;
 
 fn run(place: &Place, program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).current_dir(place.at("")).output().unwrap();
@@ -96,12 +97,12 @@ fn same_as_gnu_tar(place: &Place, archive: &str) {
     ];
     run(place, "tar", &restore);
     let image = Image::open(ImageSource::open(place.at(archive), None).unwrap()).unwrap();
-    let done = image.unpack_unverified(place.at("ours"), &UnpackOptions::new()).unwrap();
+    let done = image.unpack_unverified(place.at("ours"), &UnpackOptions::new(), &Monitor::none()).unwrap();
     assert!(done.report.is_complete(), "{archive}: {:?}", done.report);
     let (ours, theirs) = (tree(&place.at("ours")), tree(&place.at("theirs")));
     assert_eq!(comparable(ours), comparable(theirs), "{archive}");
     let image = Image::open(ImageSource::open(place.at(archive), None).unwrap()).unwrap();
-    assert!(image.verify(&VerifyOptions::new()).unwrap().findings.is_empty());
+    assert!(image.verify(&VerifyOptions::new(), &Monitor::none()).unwrap().findings.is_empty());
     std::fs::remove_dir_all(place.at("ours")).unwrap();
     std::fs::remove_dir_all(place.at("theirs")).unwrap();
 }
@@ -195,7 +196,7 @@ fn what_we_pack_gnu_tar_unpacks_to_the_same_tree() {
             .unwrap()
             .compression(codec.parse().unwrap());
         let _ = std::fs::remove_file(place.at("out.tar"));
-        let written = pack(&Rootfs::open(&root).unwrap(), place.at("out.tar"), &options).unwrap();
+        let written = pack(&Rootfs::open(&root).unwrap(), place.at("out.tar"), &options, &Monitor::none()).unwrap();
         assert!(written.omissions.is_empty());
         same_as_gnu_tar(&place, "out.tar");
     }
@@ -228,8 +229,12 @@ fn output_of_every_codecs_program_is_decoded() {
         let script = format!("{command} -c < plain.tar > out.tar");
         run(&place, "sh", &["-c", &script]);
         let open = |name: &str| Image::open(ImageSource::open(place.at(name), None).unwrap()).unwrap();
-        let found =
-            lxd_image::format::differences(&open("plain.tar"), &open("out.tar"), &VerifyOptions::new().threads(2));
+        let found = lxd_image::format::differences(
+            &open("plain.tar"),
+            &open("out.tar"),
+            &VerifyOptions::new().threads(2),
+            &Monitor::none(),
+        );
         assert_eq!(found.unwrap(), [], "{command}");
     }
 }

@@ -8,7 +8,7 @@ use lxd_image::format::{
     Compression, Image, ImageForm, ImageSource, ImageType, PackOptions, Qcow2, Rootfs, UnpackOptions, VerifyOptions,
     differences, pack,
 };
-use lxd_image::{Limits, Metadata};
+use lxd_image::{Limits, Metadata, Monitor};
 
 use super::forge::{Disk, END, Member, archive, compressed, extension, file, image, metadata};
 use super::verdict::{files, unified};
@@ -153,12 +153,18 @@ fn disk_is_packed_converted_and_unpacked_without_a_change() {
     bytes.extend((0..300_000_u32).flat_map(u32::to_le_bytes));
     let disk = place.write("disk.qcow2", &bytes);
     let rootfs = || Rootfs::open(&disk).unwrap();
-    let unified =
-        pack(&rootfs(), place.at("unified"), &PackOptions::new(about()).compression(Compression::NONE)).unwrap();
+    let unified = pack(
+        &rootfs(),
+        place.at("unified"),
+        &PackOptions::new(about()).compression(Compression::NONE),
+        &Monitor::none(),
+    )
+    .unwrap();
     let split = pack(
         &rootfs(),
         place.at("split"),
         &PackOptions::new(about()).compression(Compression::NONE).form(ImageForm::Split),
+        &Monitor::none(),
     )
     .unwrap();
     assert!(std::fs::read(place.at("split.root")).unwrap() == bytes);
@@ -167,15 +173,17 @@ fn disk_is_packed_converted_and_unpacked_without_a_change() {
         Image::open(ImageSource::open(place.at(name), root.as_deref()).unwrap()).unwrap()
     };
     let (one, two) = (open("unified", None), open("split", Some("split.root")));
-    assert_eq!(differences(&one, &two, &VerifyOptions::new()).unwrap(), []);
-    assert_eq!(one.verify(&VerifyOptions::new()).unwrap().disk.unwrap().virtual_size, 1 << 20);
+    assert_eq!(differences(&one, &two, &VerifyOptions::new(), &Monitor::none()).unwrap(), []);
+    assert_eq!(one.verify(&VerifyOptions::new(), &Monitor::none()).unwrap().disk.unwrap().virtual_size, 1 << 20);
     let options = lxd_image::format::ConvertOptions::new();
-    one.convert(place.at("there"), &options.clone().form(ImageForm::Split)).unwrap();
-    open("there", Some("there.root")).convert(place.at("back"), &options.form(ImageForm::Unified)).unwrap();
+    one.convert(place.at("there"), &options.clone().form(ImageForm::Split), &Monitor::none()).unwrap();
+    open("there", Some("there.root"))
+        .convert(place.at("back"), &options.form(ImageForm::Unified), &Monitor::none())
+        .unwrap();
     assert!(std::fs::read(place.at("back")).unwrap() == std::fs::read(place.at("unified")).unwrap());
     for (image, expected) in [(one, unified.fingerprint), (two, split.fingerprint)] {
         let dest = place.at("box/dest");
-        let unpacked = image.unpack_verified(&dest, &expected, &UnpackOptions::new()).unwrap();
+        let unpacked = image.unpack_verified(&dest, &expected, &UnpackOptions::new(), &Monitor::none()).unwrap();
         assert_eq!(unpacked.image_type, ImageType::VirtualMachine);
         assert!(std::fs::read(dest.join("rootfs.img")).unwrap() == bytes);
         std::fs::remove_dir_all(dest).unwrap();

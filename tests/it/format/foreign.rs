@@ -1,7 +1,7 @@
 //! Files that are no images are named, with the command that helps.
 
 use lxd_image::format::{Codec, Image, ImageSource, PackOptions, Rootfs, pack};
-use lxd_image::{Error, ErrorKind, Metadata};
+use lxd_image::{Error, ErrorKind, Metadata, Monitor};
 
 use super::Place;
 use super::forge::{Disk, archive, compressed, directory, file, metadata};
@@ -44,7 +44,8 @@ fn disk_of_another_format_is_named_with_what_helps() {
         let command = format!("`qemu-img convert -f {format} -O qcow2 '{}' '", place.at("my disk").display());
         assert!(error.hint().unwrap().contains(&command), "{:?}", error.hint());
         let options = PackOptions::new(Metadata::new("x86_64", 1).unwrap());
-        let error = pack(&Rootfs::open(place.at("my disk")).unwrap(), place.at("out"), &options).unwrap_err();
+        let error =
+            pack(&Rootfs::open(place.at("my disk")).unwrap(), place.at("out"), &options, &Monitor::none()).unwrap_err();
         match (at, format) {
             // Recognised, read, and found to be only the magic number.
             (0, "vmdk" | "vpc" | "vhdx") => assert_eq!(error.kind(), ErrorKind::Malformed, "{name}: {error}"),
@@ -123,7 +124,10 @@ fn archive_that_is_no_image_is_named() {
         let image = Image::open(ImageSource::open(path, None).unwrap()).unwrap();
         for error in [
             image.metadata().unwrap_err(),
-            image.unpack_unverified(place.at("out"), &lxd_image::format::UnpackOptions::new()).map(drop).unwrap_err(),
+            image
+                .unpack_unverified(place.at("out"), &lxd_image::format::UnpackOptions::new(), &Monitor::none())
+                .map(drop)
+                .unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
             assert!(error.message().contains(name) && error.hint().is_some(), "{error}");

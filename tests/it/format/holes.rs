@@ -4,10 +4,10 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use lxd_image::Metadata;
 use lxd_image::format::{
     Compression, ConvertOptions, Image, ImageForm, ImageSource, PackOptions, Rootfs, UnpackOptions, VerifyOptions, pack,
 };
+use lxd_image::{Metadata, Monitor};
 
 use super::Place;
 use super::forge::{Disk, archive, file, metadata};
@@ -42,7 +42,7 @@ fn disk_with_holes_keeps_them_when_it_is_unpacked() {
     let disk = disk(&place);
     let meta = place.write("meta", archive(&[metadata()]));
     let image = Image::open(ImageSource::open(meta, Some(&disk)).unwrap()).unwrap();
-    image.unpack_unverified(place.at("out"), &UnpackOptions::new()).unwrap();
+    image.unpack_unverified(place.at("out"), &UnpackOptions::new(), &Monitor::none()).unwrap();
     is_small(&place.at("out/rootfs.img"));
     same(&disk, &place.at("out/rootfs.img"));
 }
@@ -62,7 +62,7 @@ fn zeros_of_a_disk_become_holes_and_other_files_stay_as_the_image_has_them() {
         let (path, out) = (place.write("image", bytes), place.at(&format!("out{index}")));
         Image::open(ImageSource::open(path, None).unwrap())
             .unwrap()
-            .unpack_unverified(&out, &UnpackOptions::new())
+            .unpack_unverified(&out, &UnpackOptions::new(), &Monitor::none())
             .unwrap();
     }
     is_small(&place.at("out0/rootfs.img"));
@@ -76,16 +76,19 @@ fn packing_and_converting_keep_the_holes_of_a_disk() {
     let place = Place::new();
     let disk = disk(&place);
     let options = PackOptions::new(about()).compression(Compression::NONE);
-    pack(&Rootfs::open(&disk).unwrap(), place.at("one"), &options).unwrap();
+    pack(&Rootfs::open(&disk).unwrap(), place.at("one"), &options, &Monitor::none()).unwrap();
     is_small(&place.at("one"));
     assert!(std::fs::metadata(place.at("one")).unwrap().len() < 2 << 20, "an archive with holes");
     let split = ConvertOptions::new().form(ImageForm::Split);
-    Image::open(ImageSource::open(place.at("one"), None).unwrap()).unwrap().convert(place.at("two"), &split).unwrap();
+    Image::open(ImageSource::open(place.at("one"), None).unwrap())
+        .unwrap()
+        .convert(place.at("two"), &split, &Monitor::none())
+        .unwrap();
     is_small(&place.at("two.root"));
     same(&disk, &place.at("two.root"));
     let two = Image::open(ImageSource::open(place.at("two"), Some(&place.at("two.root"))).unwrap()).unwrap();
     let unified = ConvertOptions::new().form(ImageForm::Unified);
-    two.convert(place.at("back"), &unified).unwrap();
+    two.convert(place.at("back"), &unified, &Monitor::none()).unwrap();
     same(&place.at("one"), &place.at("back"));
-    assert_eq!(two.verify(&VerifyOptions::new()).unwrap().disk.unwrap().virtual_size, 1 << 20);
+    assert_eq!(two.verify(&VerifyOptions::new(), &Monitor::none()).unwrap().disk.unwrap().virtual_size, 1 << 20);
 }

@@ -1,8 +1,8 @@
 //! Links as traps: rows 35 to 52 of the hostile inputs.
 //! No link of an archive is ever followed, and a hard link leads only to what the archive brought.
 
-use lxd_image::ErrorKind;
 use lxd_image::format::{Image, ImageSource, UnpackOptions};
+use lxd_image::{ErrorKind, Monitor};
 
 use super::forge::{
     METADATA, Member, archive, directory, file, hard_link, image, long, metadata, pax, pax_raw, record, symlink,
@@ -161,7 +161,10 @@ fn destination_that_is_in_use_or_a_link_is_refused_and_stays() {
     let path = place.write("image", image(&[]));
     let unpack = |name: &str| {
         let image = Image::open(ImageSource::open(&path, None).unwrap()).unwrap();
-        image.unpack_unverified(place.at(name), &UnpackOptions::new()).map(|_| ()).map_err(|error| error.kind())
+        image
+            .unpack_unverified(place.at(name), &UnpackOptions::new(), &Monitor::none())
+            .map(|_| ())
+            .map_err(|error| error.kind())
     };
     place.directory("box/full/inner");
     place.directory("box/linked");

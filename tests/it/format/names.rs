@@ -1,8 +1,8 @@
 //! Names that climb, hide or confuse: rows 28 to 34 and 53 of the hostile inputs.
 //! Bytes are kept as they are, and escaped where people see them.
 
-use lxd_image::ErrorKind;
 use lxd_image::format::{Image, ImageSource, VerifyOptions};
+use lxd_image::{ErrorKind, Monitor};
 
 use super::forge::{METADATA, Member, archive, directory, file, hard_link, image, long, pax, pax_raw, record};
 use super::verdict::unified;
@@ -116,7 +116,7 @@ fn long_names_of_both_kinds_are_read() {
         let image = Image::open(ImageSource::open(place.write("image", &bytes), None).unwrap()).unwrap();
         let mut seen = Vec::new();
         image
-            .survey(&VerifyOptions::new(), &mut |entry, _| {
+            .survey(&VerifyOptions::new(), &Monitor::none(), &mut |entry, _| {
                 seen.push((entry.path.clone(), entry.kind.clone()));
                 Ok(())
             })

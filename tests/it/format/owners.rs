@@ -6,7 +6,7 @@ use std::path::Path;
 use lxd_image::format::{
     Codec, Compression, IdMap, Image, ImageSource, PackOptions, Rootfs, UnpackOptions, Written, pack,
 };
-use lxd_image::{Error, ErrorKind, Metadata, Omitted};
+use lxd_image::{Error, ErrorKind, Metadata, Monitor, Omitted};
 use rustix::fs::{FileType, Mode, XattrFlags, getxattr, mknodat, setxattr};
 
 use super::forge::Disk;
@@ -19,12 +19,12 @@ fn options() -> PackOptions {
 }
 
 fn packed(place: &Place, tree: &str, out: &str, options: &PackOptions) -> Result<Written, Error> {
-    pack(&Rootfs::open(place.at(tree)).unwrap(), place.at(out), options)
+    pack(&Rootfs::open(place.at(tree)).unwrap(), place.at(out), options, &Monitor::none())
 }
 
 fn unpacked(place: &Place, image: &str, dest: &str, options: &UnpackOptions) {
     let source = ImageSource::open(place.at(image), None).unwrap();
-    Image::open(source).unwrap().unpack_unverified(place.at(dest), options).unwrap();
+    Image::open(source).unwrap().unpack_unverified(place.at(dest), options, &Monitor::none()).unwrap();
 }
 
 fn owner(path: &Path) -> (u32, u32) {

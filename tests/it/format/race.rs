@@ -10,6 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::forge::{Member, directory, file, hard_link, image, pax, symlink};
 use super::{Place, tree};
+use lxd_image::Monitor;
 
 /// The staging directory's `rootfs/x`, once it is there.
 fn victim(parent: &Path) -> Option<PathBuf> {
@@ -55,7 +56,7 @@ fn nothing_outside_changes_while_a_directory_is_swapped_for_a_link() {
             let image = Image::open(ImageSource::open(&path, None).unwrap()).unwrap();
             let destination = place.at(&format!("box/dest{round}"));
             // Committed trees would be swapped too: what is unpacked is only staged.
-            drop(image.stage(&destination, &UnpackOptions::new().threads(2)));
+            drop(image.stage(&destination, &UnpackOptions::new().threads(2), &Monitor::none()));
         }
         done.store(true, Ordering::Relaxed);
         racer.join().unwrap()
@@ -71,7 +72,7 @@ fn directory_put_in_the_place_of_the_staging_one_is_neither_removed_nor_committe
     let archive = place.write("image.tar", image(&[]));
     let image = Image::open(ImageSource::open(archive, None).unwrap()).unwrap();
     for commit in [false, true] {
-        let staged = image.stage(around.join("dest"), &UnpackOptions::new()).unwrap();
+        let staged = image.stage(around.join("dest"), &UnpackOptions::new(), &Monitor::none()).unwrap();
         let staging = around.join(&place.names("around")[0]);
         std::fs::rename(&staging, place.at("aside")).unwrap();
         std::fs::create_dir(&staging).unwrap();

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lxd_image::ErrorKind;
 use lxd_image::format::{Codec, Image, ImageSource, Input, VerifyOptions};
+use lxd_image::{ErrorKind, Monitor};
 
 use super::forge::{METADATA, Member, archive, base, compressed, directory, file, image, metadata};
 
@@ -45,7 +45,7 @@ fn metadata_that_comes_first_costs_less_than_a_mib_of_a_large_image() {
     assert_eq!(opened.metadata().unwrap().architecture(), "x86_64");
     assert!(taken.load(Ordering::Relaxed) < 1 << 20, "{} bytes were read", taken.load(Ordering::Relaxed));
     // And the whole of it can still be read after that look.
-    assert_eq!(opened.verify(&VerifyOptions::new()).unwrap().size, taken.load(Ordering::Relaxed));
+    assert_eq!(opened.verify(&VerifyOptions::new(), &Monitor::none()).unwrap().size, taken.load(Ordering::Relaxed));
 }
 
 #[test]
@@ -59,9 +59,9 @@ fn stream_of_every_codec_is_looked_at_and_then_read_from_its_start() {
         // The smallest piece that can be decoded of these is a block of 900 KB and of 4 MiB.
         let most = if matches!(codec, Codec::Bzip2 | Codec::Lz4) { 5 << 20 } else { 1 << 20 };
         assert!(taken.load(Ordering::Relaxed) < most, "{codec}: {}", taken.load(Ordering::Relaxed));
-        let verified = opened.verify(&VerifyOptions::new()).unwrap();
+        let verified = opened.verify(&VerifyOptions::new(), &Monitor::none()).unwrap();
         assert_eq!(verified.fingerprint, lxd_image::Fingerprint::of(&bytes));
-        assert_eq!(opened.verify(&VerifyOptions::new()).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(opened.verify(&VerifyOptions::new(), &Monitor::none()).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }
 

@@ -144,7 +144,7 @@ fn packed(root: &Path, options: &PackOptions) -> (Vec<u8>, Fingerprint) {
         }
     }
     let out = Shared::default();
-    let written = pack_to(&Rootfs::open(root).unwrap(), out.clone(), options).unwrap();
+    let written = pack_to(&Rootfs::open(root).unwrap(), out.clone(), options, &Monitor::none()).unwrap();
     assert!(written.omissions.is_empty());
     let bytes = out.0.lock().unwrap().clone();
     (bytes, written.fingerprint)
@@ -174,7 +174,7 @@ proptest! {
         prop_assert!(packed(&place.at("tree"), &options.clone().threads(4)).0 == bytes);
         place.write("unified", &bytes);
         let done = open(&place, "unified", false)
-            .unpack_verified(place.at("out"), &fingerprint, &UnpackOptions::new())
+            .unpack_verified(place.at("out"), &fingerprint, &UnpackOptions::new(), &Monitor::none())
             .unwrap();
         prop_assert!(done.report.is_complete(), "{:?}", done.report);
         prop_assert_eq!(&tree(&place.at("out/rootfs")), &owed);
@@ -225,15 +225,23 @@ fn split_images_of_both_formats_come_out_again() {
             .form(ImageForm::Split)
             .rootfs_format(format)
             .templates(place.at("templates"));
-        let written = pack(&Rootfs::open(place.at("tree")).unwrap(), place.at(name), &options.threads(2)).unwrap();
+        let written =
+            pack(&Rootfs::open(place.at("tree")).unwrap(), place.at(name), &options.threads(2), &Monitor::none())
+                .unwrap();
         let bytes = [name.to_owned(), format!("{name}.root")].map(|name| std::fs::read(place.at(&name)).unwrap());
         assert_eq!(written.fingerprint, Fingerprint::of(&bytes.concat()));
         let out = place.at(&format!("out-{name}"));
-        open(&place, name, true).unpack_verified(&out, &written.fingerprint, &UnpackOptions::new()).unwrap();
+        open(&place, name, true)
+            .unpack_verified(&out, &written.fingerprint, &UnpackOptions::new(), &Monitor::none())
+            .unwrap();
         assert_eq!(tree(&out.join("rootfs")), owed, "{name}");
         assert_eq!(std::fs::read(out.join("templates/t.tpl")).unwrap(), b"{{ trigger }}\n");
     }
-    assert_eq!(differences(&open(&place, "tar", true), &open(&place, "sfs", true), &VerifyOptions::new()).unwrap(), []);
+    assert_eq!(
+        differences(&open(&place, "tar", true), &open(&place, "sfs", true), &VerifyOptions::new(), &Monitor::none())
+            .unwrap(),
+        []
+    );
 }
 
 #[test]
@@ -241,23 +249,33 @@ fn converting_there_and_back_changes_nothing() {
     let place = Place::new();
     sample(&place);
     let options = PackOptions::new(about()).templates(place.at("templates")).compression(Compression::NONE);
-    pack(&Rootfs::open(place.at("tree")).unwrap(), place.at("first"), &options).unwrap();
+    pack(&Rootfs::open(place.at("tree")).unwrap(), place.at("first"), &options, &Monitor::none()).unwrap();
     for (index, codec) in codecs().into_iter().enumerate() {
         let (there, back) = (format!("there{index}"), format!("back{index}"));
         let convert = ConvertOptions::new().threads(2);
         let split = convert.clone().form(ImageForm::Split).compression(Compression::new(codec));
-        open(&place, "first", false).convert(place.at(&there), &split).unwrap();
+        open(&place, "first", false).convert(place.at(&there), &split, &Monitor::none()).unwrap();
         let unified = convert.form(ImageForm::Unified).compression(Compression::NONE);
-        open(&place, &there, true).convert(place.at(&back), &unified).unwrap();
-        let found = differences(&open(&place, "first", false), &open(&place, &there, true), &VerifyOptions::new());
+        open(&place, &there, true).convert(place.at(&back), &unified, &Monitor::none()).unwrap();
+        let found = differences(
+            &open(&place, "first", false),
+            &open(&place, &there, true),
+            &VerifyOptions::new(),
+            &Monitor::none(),
+        );
         assert_eq!(found.unwrap(), [], "{codec}");
         assert!(std::fs::read(place.at(&back)).unwrap() == std::fs::read(place.at("first")).unwrap(), "{codec}");
     }
     let Some(compression) = squashing() else { return };
     let squashed =
         ConvertOptions::new().compression(compression).form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
-    open(&place, "first", false).convert(place.at("squashed"), &squashed).unwrap();
-    let found = differences(&open(&place, "first", false), &open(&place, "squashed", true), &VerifyOptions::new());
+    open(&place, "first", false).convert(place.at("squashed"), &squashed, &Monitor::none()).unwrap();
+    let found = differences(
+        &open(&place, "first", false),
+        &open(&place, "squashed", true),
+        &VerifyOptions::new(),
+        &Monitor::none(),
+    );
     assert_eq!(found.unwrap(), []);
 }
 
@@ -283,7 +301,7 @@ fn output_that_is_there_stays_and_nothing_is_left_beside_it() {
     let options = PackOptions::new(about()).compression(Compression::NONE);
     for (name, form) in [("box/out", ImageForm::Unified), ("box/out", ImageForm::Split), ("box/two", ImageForm::Split)]
     {
-        let error = pack(&rootfs(), place.at(name), &options.clone().form(form)).unwrap_err();
+        let error = pack(&rootfs(), place.at(name), &options.clone().form(form), &Monitor::none()).unwrap_err();
         assert_eq!(error.kind(), lxd_image::ErrorKind::AlreadyExists);
         assert_eq!(place.names("box"), ["out", "two.root"]);
     }

@@ -2,7 +2,7 @@
 //! Content decides which file is which; what is neither half is refused.
 
 use lxd_image::format::{Image, ImageForm, UnpackOptions};
-use lxd_image::{ErrorKind, Fingerprint, Limits};
+use lxd_image::{ErrorKind, Fingerprint, Limits, Monitor};
 
 use super::forge::{METADATA, Member, archive, directory, file, hard_link, image, metadata, rootfs, symlink};
 use super::verdict::{files, open, unified};
@@ -138,7 +138,9 @@ fn wrong_fingerprint_leaves_the_destination_as_it_was() {
             Fingerprint::of(&trailing),
         ] {
             let image = open(&paths, &Limits::default()).unwrap();
-            let error = image.unpack_verified(place.at("box/dest"), &wrong, &UnpackOptions::new()).unwrap_err();
+            let error = image
+                .unpack_verified(place.at("box/dest"), &wrong, &UnpackOptions::new(), &Monitor::none())
+                .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Mismatch);
             let found = Fingerprint::of(&pair.concat()).to_string();
             assert_eq!(error.expected_and_found(), Some((&wrong.to_string()[..], &found[..])));

@@ -1,8 +1,8 @@
 //! Archives that GNU tar takes and that real hosts have: incremental backups, global headers, headers of old tars.
 //! And what is told of them where something can't be kept.
 
-use lxd_image::Omitted;
 use lxd_image::format::{Codec, Compression, ConvertOptions, ImageForm, RootfsFormat, UnpackOptions};
+use lxd_image::{Monitor, Omitted};
 
 use super::forge::{
     Disk, METADATA, Member, archive, base, directory, file, global, hard_link, image, metadata, pax, pax_raw, record,
@@ -206,7 +206,8 @@ fn attributes_that_squashfs_lacks_are_reported_by_path() {
     let paths = [place.write("image", image(&members))];
     let options = ConvertOptions::new().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
     let options = options.compression(Compression::new(Codec::Gzip));
-    let written = open(&paths, &Default::default()).unwrap().convert(place.at("out"), &options).unwrap();
+    let written =
+        open(&paths, &Default::default()).unwrap().convert(place.at("out"), &options, &Monitor::none()).unwrap();
     let notes: Vec<String> = written.omissions.iter().map(ToString::to_string).collect();
     assert_eq!(
         notes,
@@ -223,7 +224,10 @@ fn map_of_owners_is_refused_for_a_disk() {
     let place = super::Place::new();
     let paths = [place.write("meta", archive(&[metadata()])), place.write("disk", Disk::default().bytes())];
     let options = UnpackOptions::new().map_ids("0:100000:65536".parse().unwrap());
-    let error = open(&paths, &Default::default()).unwrap().unpack_unverified(place.at("dest"), &options).unwrap_err();
+    let error = open(&paths, &Default::default())
+        .unwrap()
+        .unpack_unverified(place.at("dest"), &options, &Monitor::none())
+        .unwrap_err();
     assert_eq!(error.kind(), lxd_image::ErrorKind::InvalidInput);
     assert!(!place.at("dest").exists());
 }

@@ -39,7 +39,7 @@ fn empty_directory_at_the_destination_keeps_its_mode() {
     let (place, image) = place(&image(&[]));
     let dest = place.directory("box/dest");
     std::fs::set_permissions(&dest, std::fs::Permissions::from_mode(0o751)).unwrap();
-    image().unpack_unverified(&dest, &UnpackOptions::new()).unwrap();
+    image().unpack_unverified(&dest, &UnpackOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(dest.metadata().unwrap().permissions().mode() & 0o7777, 0o751);
     assert_eq!(place.names("box/dest"), ["metadata.yaml", "rootfs"]);
 }
@@ -48,16 +48,16 @@ fn empty_directory_at_the_destination_keeps_its_mode() {
 fn staged_image_is_private_and_removed_when_dropped() {
     use std::os::unix::fs::PermissionsExt;
     let (place, image) = place(&image(&[]));
-    let staged = image().stage(place.at("box/dest"), &UnpackOptions::new()).unwrap();
+    let staged = image().stage(place.at("box/dest"), &UnpackOptions::new(), &Monitor::none()).unwrap();
     let names = place.names("box");
     assert_eq!(names.len(), 1);
     assert_eq!(place.at("box").join(&names[0]).metadata().unwrap().permissions().mode() & 0o7777, 0o700);
     drop(staged);
     assert_eq!(place.names("box"), [""; 0]);
-    let staged = image().stage(place.at("box/dest"), &UnpackOptions::new()).unwrap();
+    let staged = image().stage(place.at("box/dest"), &UnpackOptions::new(), &Monitor::none()).unwrap();
     staged.discard().unwrap();
     assert_eq!(place.names("box"), [""; 0]);
-    let staged = image().stage(place.at("box/dest"), &UnpackOptions::new()).unwrap();
+    let staged = image().stage(place.at("box/dest"), &UnpackOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(staged.verify(&Fingerprint::of(b"")).unwrap_err().kind(), ErrorKind::Mismatch);
     assert_eq!(place.names("box"), [""; 0]);
 }
@@ -69,7 +69,8 @@ fn taken_name_gives_the_handle_back() {
     place.write("box/file", "x");
     std::os::unix::fs::symlink("full", place.at("box/link")).unwrap();
     let before = tree(&place.at("box"));
-    let mut staged = image().stage(place.at("box/dest"), &UnpackOptions::new()).unwrap().accept_unverified();
+    let mut staged =
+        image().stage(place.at("box/dest"), &UnpackOptions::new(), &Monitor::none()).unwrap().accept_unverified();
     for (name, kind) in [
         ("full", ErrorKind::AlreadyExists),
         ("file", ErrorKind::AlreadyExists),
@@ -99,20 +100,20 @@ fn cancelled_run_leaves_nothing_wherever_it_was() {
             if so_far == stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }))
     };
-    let options = |monitor| UnpackOptions::new().threads(2).monitor(monitor);
-    drop(image().stage(place.at("box/dest"), &options(count(&reports, u64::MAX))).unwrap());
+    let options = UnpackOptions::new().threads(2);
+    drop(image().stage(place.at("box/dest"), &options, &count(&reports, u64::MAX)).unwrap());
     let all = reports.load(Ordering::Relaxed);
     assert!(all >= 3, "at least one report for each MiB");
     for stop_at in 0..all {
         let monitor = count(&Arc::default(), stop_at);
-        let error = image().unpack_unverified(place.at("box/dest"), &options(monitor)).unwrap_err();
+        let error = image().unpack_unverified(place.at("box/dest"), &options, &monitor).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
         assert_eq!(place.names("box"), [""; 0]);
     }
     let cancel = Cancel::new();
     cancel.cancel();
     let error =
-        image().unpack_unverified(place.at("box/dest"), &options(Monitor::none().with_cancel(cancel))).unwrap_err();
+        image().unpack_unverified(place.at("box/dest"), &options, &Monitor::none().with_cancel(cancel)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
 }
 
@@ -134,7 +135,9 @@ fn owners_are_shifted_also_inside_of_attributes() {
     let map: IdMap = "0:100000:65536".parse().unwrap();
     let bytes = image(&[pax_raw(records.concat()), Member::new(b'0', "rootfs/a").mode(0o4754).uid(5).gid(6).bytes()]);
     let (place, opened) = place(&bytes);
-    let done = opened().unpack_unverified(place.at("box/dest"), &UnpackOptions::new().map_ids(map.clone())).unwrap();
+    let done = opened()
+        .unpack_unverified(place.at("box/dest"), &UnpackOptions::new().map_ids(map.clone()), &Monitor::none())
+        .unwrap();
     if !is_root() {
         return println!("skipped: only root gives files away");
     }
@@ -154,7 +157,8 @@ fn owners_are_shifted_also_inside_of_attributes() {
     unified(beyond.clone()).run().unwrap();
     let path = place.write("beyond", beyond);
     let opened = Image::open(ImageSource::open(path, None).unwrap()).unwrap();
-    let error = opened.unpack_unverified(place.at("box/no"), &UnpackOptions::new().map_ids(map)).unwrap_err();
+    let error =
+        opened.unpack_unverified(place.at("box/no"), &UnpackOptions::new().map_ids(map), &Monitor::none()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.hint().is_some());
 }
@@ -199,7 +203,8 @@ fn full_disk_ends_in_an_error_and_gets_its_space_back() {
     for bytes in [image(&[file("rootfs/big", vec![b'x'; 3 << 20])]), image(&many)] {
         let path = place.write("image", bytes);
         let opened = Image::open(ImageSource::open(path, None).unwrap()).unwrap();
-        let error = opened.unpack_unverified(small.0.join("dest"), &UnpackOptions::new()).unwrap_err();
+        let error =
+            opened.unpack_unverified(small.0.join("dest"), &UnpackOptions::new(), &Monitor::none()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull, "{error:?}");
         let hint = error.hint().unwrap();
         assert!(hint.contains(small.0.to_str().unwrap()) && !hint.contains("--limit"), "{hint}");
@@ -217,7 +222,11 @@ fn converting_onto_a_full_disk_ends_and_leaves_nothing() {
     // More than all buffers between the stages hold, so that whoever reads waits for whoever failed.
     let path = place.write("image", image(&[file("rootfs/big", vec![b'x'; 24 << 20])]));
     let options = ConvertOptions::new().compression(Compression::new(Codec::None));
-    let error = Image::open(ImageSource::open(path, None).unwrap()).unwrap().convert(small.0.join("out"), &options);
+    let error = Image::open(ImageSource::open(path, None).unwrap()).unwrap().convert(
+        small.0.join("out"),
+        &options,
+        &Monitor::none(),
+    );
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StorageFull, "{error:?}");
     assert!(error.hint().unwrap().contains(small.0.to_str().unwrap()), "{error:?}");
@@ -274,7 +283,7 @@ fn for_user() -> Vec<u8> {
 fn unpack_as_user(directory: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     let opened = Image::open(ImageSource::open(directory.join("image"), None).unwrap()).unwrap();
-    let done = opened.unpack_unverified(directory.join("dest"), &UnpackOptions::new()).unwrap();
+    let done = opened.unpack_unverified(directory.join("dest"), &UnpackOptions::new(), &Monitor::none()).unwrap();
     let omitted = |path: &str, what: Omitted| {
         done.report.omissions.iter().any(|omission| omission.path == path.as_bytes() && omission.what == what)
     };

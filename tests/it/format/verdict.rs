@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lxd_image::format::{
     Codec, Compression, ConvertOptions, Image, ImageSource, UnpackOptions, Unpacked, VerifyOptions,
 };
-use lxd_image::{Error, ErrorKind, Limits};
+use lxd_image::{Error, ErrorKind, Limits, Monitor};
 
 use super::place::{Place, is_root, tree};
 
@@ -63,15 +63,16 @@ impl Case {
             self.files.iter().enumerate().map(|(index, bytes)| place.write(&format!("file{index}"), bytes)).collect();
         let outside = tree(&place.at("outside"));
 
-        let unpacked =
-            open(&paths, &self.limits).and_then(|image| image.unpack_unverified(place.at("box/dest"), &self.options));
+        let unpacked = open(&paths, &self.limits)
+            .and_then(|image| image.unpack_unverified(place.at("box/dest"), &self.options, &Monitor::none()));
         let kind = unpacked.as_ref().err().map(Error::kind);
         let names = if kind.is_none() { vec!["dest"] } else { vec![] };
         assert_eq!(place.names("box"), names, "beside the destination, after {unpacked:?}");
 
         // What only writing can reach has no say in verifying.
         if unpacked.as_ref().err().and_then(Error::limit_name) != Some("output") {
-            let verified = open(&paths, &self.limits).and_then(|image| image.verify(&VerifyOptions::new().threads(2)));
+            let verified = open(&paths, &self.limits)
+                .and_then(|image| image.verify(&VerifyOptions::new().threads(2), &Monitor::none()));
             let found = match &verified {
                 Ok(verified) => verified.findings.first(),
                 Err(error) => Some(error),
@@ -79,7 +80,8 @@ impl Case {
             assert_eq!(found.map(Error::kind), kind, "verify says {found:?}, unpack {unpacked:?}");
             let options = ConvertOptions::new().threads(2).compression(Compression::new(Codec::None));
             // To a stream, which needs not wait for the disk.
-            let converted = open(&paths, &self.limits).and_then(|image| image.convert_to(std::io::sink(), &options));
+            let converted = open(&paths, &self.limits)
+                .and_then(|image| image.convert_to(std::io::sink(), &options, &Monitor::none()));
             let found = converted.as_ref().err();
             assert_eq!(found.map(Error::kind), kind, "convert says {found:?}, unpack {unpacked:?}");
         }

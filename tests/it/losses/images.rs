@@ -139,7 +139,8 @@ fn check(input: &Input, image: &Path) -> Vec<String> {
             }
         }
         let Some(left) = left else { continue };
-        let found = differences(&open(&[image.to_path_buf()]), &open(&left), &VerifyOptions::new()).unwrap();
+        let found =
+            differences(&open(&[image.to_path_buf()]), &open(&left), &VerifyOptions::new(), &Monitor::none()).unwrap();
         for difference in found {
             let path = Escaped(difference.path()).to_string();
             if !is_told(&difference, &omissions) {
@@ -174,7 +175,7 @@ fn matrix_sees_a_loss_that_is_not_told() {
     let place = Place::new();
     let one = place.write("one.tar", image(&[Member::new(b'0', "rootfs/x").mtime(5).bytes()]));
     let other = place.write("other.tar", image(&[Member::new(b'0', "rootfs/x").mtime(6).bytes()]));
-    let found = differences(&open(&[one]), &open(&[other]), &VerifyOptions::new()).unwrap();
+    let found = differences(&open(&[one]), &open(&[other]), &VerifyOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(found.len(), 1);
     assert!(!is_told(&found[0], &Omissions::default()));
     let told = |path: &str, what: Omitted| {

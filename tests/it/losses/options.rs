@@ -36,10 +36,13 @@ fn disk(place: &Place) -> Rootfs {
 fn squashfs_is_refused_in_a_stream() {
     let place = Place::new();
     let options = packing().rootfs_format(RootfsFormat::SquashFs);
-    refused(pack_to(&tree(&place), std::io::sink(), &options), "rootfs_format");
+    refused(pack_to(&tree(&place), std::io::sink(), &options, &Monitor::none()), "rootfs_format");
     let input = Input::open(place.write("image.tar", image(&[]))).unwrap();
     let options = ConvertOptions::new().rootfs_format(RootfsFormat::SquashFs);
-    refused(Image::open(ImageSource::unified(input)).unwrap().convert_to(std::io::sink(), &options), "rootfs_format");
+    refused(
+        Image::open(ImageSource::unified(input)).unwrap().convert_to(std::io::sink(), &options, &Monitor::none()),
+        "rootfs_format",
+    );
 }
 
 #[test]
@@ -47,7 +50,7 @@ fn squashfs_is_refused_when_publishing() {
     let place = Place::new();
     let store = Store::open(place.at("store")).unwrap();
     let options = packing().rootfs_format(RootfsFormat::SquashFs);
-    refused(store.publish(&tree(&place), &options, &ImportOptions::new()), "rootfs_format");
+    refused(store.publish(&tree(&place), &options, &ImportOptions::new(), &Monitor::none()), "rootfs_format");
 }
 
 #[test]
@@ -55,16 +58,19 @@ fn options_about_a_tree_are_refused_for_a_disk() {
     let place = Place::new();
     let rootfs = disk(&place);
     let split = packing().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
-    refused(pack(&rootfs, place.at("out"), &split), "rootfs_format");
-    refused(pack(&rootfs, place.at("out"), &packing().all_xattrs(true)), "all_xattrs");
+    refused(pack(&rootfs, place.at("out"), &split, &Monitor::none()), "rootfs_format");
+    refused(pack(&rootfs, place.at("out"), &packing().all_xattrs(true), &Monitor::none()), "all_xattrs");
     assert!(!place.at("out").exists() && !place.at("out.root").exists());
 }
 
 #[test]
 fn options_about_a_rootfs_are_refused_for_metadata_alone() {
     let place = Place::new();
-    refused(pack_metadata(place.at("out"), &packing().rootfs_format(RootfsFormat::SquashFs)), "rootfs_format");
-    refused(pack_metadata(place.at("out"), &packing().all_xattrs(true)), "all_xattrs");
+    refused(
+        pack_metadata(place.at("out"), &packing().rootfs_format(RootfsFormat::SquashFs), &Monitor::none()),
+        "rootfs_format",
+    );
+    refused(pack_metadata(place.at("out"), &packing().all_xattrs(true), &Monitor::none()), "all_xattrs");
     assert!(!place.at("out").exists());
 }
 
@@ -74,7 +80,7 @@ fn time_that_a_squashfs_cannot_hold_is_refused() {
     for seconds in [-1, 1 << 40] {
         let options =
             packing().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs).newest_mtime(Some(seconds));
-        refused(pack(&tree(&place), place.at("out"), &options), "newest_mtime");
+        refused(pack(&tree(&place), place.at("out"), &options, &Monitor::none()), "newest_mtime");
     }
 }
 
@@ -88,11 +94,14 @@ fn rootfs_format_of_a_disk_cannot_be_converted() {
     let [meta, disk] = parts;
     let split = Image::open(ImageSource::split(meta, disk)).unwrap();
     let options = ConvertOptions::new().rootfs_format(RootfsFormat::Tar);
-    refused(split.convert(place.at("out"), &options), "rootfs_format");
+    refused(split.convert(place.at("out"), &options, &Monitor::none()), "rootfs_format");
     let unified = archive(&[metadata(), file("rootfs.img", Disk::default().bytes())]);
     let input = Input::open(place.write("unified.tar", unified)).unwrap();
     let options = ConvertOptions::new().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
-    let error = Image::open(ImageSource::unified(input)).unwrap().convert(place.at("out"), &options).unwrap_err();
+    let error = Image::open(ImageSource::unified(input))
+        .unwrap()
+        .convert(place.at("out"), &options, &Monitor::none())
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(!place.at("out").exists() && !place.at("out.root").exists());
 }
@@ -106,10 +115,10 @@ fn file_name_that_is_not_plain_is_refused() {
     let place = Place::new();
     let store = Store::open(place.at("store")).unwrap();
     for name in ["../up", "", "a\nb", ".hidden", "-flag"] {
-        refused(store.import(source(&place), &ImportOptions::new().file_name(name)), "file name");
+        refused(store.import(source(&place), &ImportOptions::new().file_name(name), &Monitor::none()), "file name");
     }
     assert!(store.images().unwrap().is_empty());
-    let named = store.import(source(&place), &ImportOptions::new().file_name("box.tar")).unwrap();
+    let named = store.import(source(&place), &ImportOptions::new().file_name("box.tar"), &Monitor::none()).unwrap();
     assert_eq!(named.file_name.as_deref(), Some("box.tar"));
 }
 
@@ -118,8 +127,8 @@ fn file_name_of_the_source_that_is_not_plain_is_recorded() {
     let place = Place::new();
     let store = Store::open(place.at("store")).unwrap();
     let monitor = Monitor::none();
-    let options = ImportOptions::new().source_file_name("../up").monitor(monitor.clone());
-    let stored = store.import(source(&place), &options).unwrap();
+    let options = ImportOptions::new().source_file_name("../up");
+    let stored = store.import(source(&place), &options, &monitor).unwrap();
     assert_eq!(stored.file_name.as_deref(), Some("image.tar"));
     let told = monitor.omissions();
     let line = told.iter().next().unwrap().to_string();
@@ -137,7 +146,7 @@ fn aliases_of_a_cached_image_are_refused() {
         (CopyOptions::new().copy_aliases(true), "copy_aliases"),
         (CopyOptions::new().reuse_aliases(true), "reuse_aliases"),
     ] {
-        refused(store.get_or_fetch(&remote, "debian/12", &options), name);
+        refused(store.get_or_fetch(&remote, "debian/12", &options, &Monitor::none()), name);
     }
 }
 
@@ -145,11 +154,11 @@ fn aliases_of_a_cached_image_are_refused() {
 fn expected_fingerprint_counts_for_an_image_that_is_here() {
     let place = Place::new();
     let store = Store::open(place.at("store")).unwrap();
-    let here = store.import(source(&place), &ImportOptions::new()).unwrap();
+    let here = store.import(source(&place), &ImportOptions::new(), &Monitor::none()).unwrap();
     let url = format!("file://{}", place.directory("tree").display()).parse().unwrap();
     let remote = Simplestreams::new(ClientOptions::new(), &url).unwrap();
     let other = CopyOptions::new().expected_fingerprint(Fingerprint::of(b"another"));
-    let error = store.get_or_fetch(&remote, &here.fingerprint.to_string(), &other).unwrap_err();
+    let error = store.get_or_fetch(&remote, &here.fingerprint.to_string(), &other, &Monitor::none()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
 }
 
@@ -169,7 +178,7 @@ fn shifting_owners_is_refused_for_the_files_of_a_virtual_machine() {
     let instance = instance(&place, "  /a: {when: [create], template: a.tpl}\n");
     let rules = instance.metadata(&Limits::default()).unwrap();
     let options = ApplyOptions::new().output(place.directory("output")).shift_owners(|id| Ok(id + 100_000));
-    let done = apply(&instance, rules.templates(), Trigger::Create, &Context::new(), &options);
+    let done = apply(&instance, rules.templates(), Trigger::Create, &Context::new(), &options, &Monitor::none());
     refused(done.map_err(lxd_image::Error::from), "shift_owners");
 }
 
@@ -180,8 +189,8 @@ fn owners_in_rules_that_lxd_does_not_know_are_recorded() {
     let instance = instance(&place, rule);
     let rules = instance.metadata(&Limits::default()).unwrap();
     let monitor = Monitor::none();
-    let options = ApplyOptions::new().monitor(monitor.clone());
-    apply(&instance, rules.templates(), Trigger::Create, &Context::new(), &options).unwrap();
+    let options = ApplyOptions::new();
+    apply(&instance, rules.templates(), Trigger::Create, &Context::new(), &options, &monitor).unwrap();
     let told: Vec<String> = monitor.omissions().iter().map(ToString::to_string).collect();
     let line = |key: &str| format!("/a: `{key}` of the rule has no effect: only Incus knows it");
     assert_eq!(told, [line("uid"), line("mode")]);
@@ -191,13 +200,14 @@ fn owners_in_rules_that_lxd_does_not_know_are_recorded() {
 fn options_that_are_honoured_leave_the_record_empty() {
     let place = Place::new();
     let monitor = Monitor::none();
-    let options = packing().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs).monitor(monitor.clone());
-    pack(&tree(&place), place.at("out"), &options.newest_mtime(Some(1_000))).unwrap();
+    let options = packing().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
+    pack(&tree(&place), place.at("out"), &options.newest_mtime(Some(1_000)), &monitor).unwrap();
     let store = Store::open(place.at("store")).unwrap();
     store
         .import(
             ImageSource::unified(Input::open(place.write("a", archive(&[base()]))).unwrap()),
-            &ImportOptions::new().monitor(monitor.clone()),
+            &ImportOptions::new(),
+            &monitor,
         )
         .unwrap();
     assert!(monitor.omissions().is_empty(), "{:?}", monitor.omissions());

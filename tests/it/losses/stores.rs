@@ -20,7 +20,7 @@ use crate::format::forge::{archive, directory, file, image};
 fn tree(place: &Place, change: &dyn Fn(&mut serde_json::Value)) -> Tree {
     let tree = TreeOptions::new().create(place.at("tree")).unwrap();
     let input = Input::open(place.write("image.tar", image(&[]))).unwrap();
-    tree.lock().unwrap().add(ImageSource::unified(input), &AddOptions::new()).unwrap();
+    tree.lock().unwrap().add(ImageSource::unified(input), &AddOptions::new(), &Monitor::none()).unwrap();
     let list = place.at("tree/streams/v1/images.json");
     let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
     for product in document["products"].as_object_mut().unwrap().values_mut() {
@@ -48,15 +48,14 @@ fn losses(place: &Place) -> Vec<Lost> {
     };
     let source = remote(&place.at("tree"));
     let copied = Monitor::none();
-    let options =
-        CopyOptions::new().copy_aliases(true).architectures(["x86_64".parse().unwrap()]).monitor(copied.clone());
-    copy(&source, "Debian/12/default", &Store::open(place.at("copied")).unwrap(), &options).unwrap();
+    let options = CopyOptions::new().copy_aliases(true).architectures(["x86_64".parse().unwrap()]);
+    copy(&source, "Debian/12/default", &Store::open(place.at("copied")).unwrap(), &options, &copied).unwrap();
     let mirrored = Monitor::none();
     let store = Store::open(place.at("mirrored")).unwrap();
-    mirror(&source, MirrorTarget::Store(&store), &MirrorOptions::new().monitor(mirrored.clone())).unwrap();
+    mirror(&source, MirrorTarget::Store(&store), &MirrorOptions::new(), &mirrored).unwrap();
     let into_tree = Monitor::none();
     let target = TreeOptions::new().create(place.at("mirrored-tree")).unwrap();
-    mirror(&source, MirrorTarget::Tree(&target), &MirrorOptions::new().monitor(into_tree.clone())).unwrap();
+    mirror(&source, MirrorTarget::Tree(&target), &MirrorOptions::new(), &into_tree).unwrap();
     vec![
         ("copy", copied.omissions(), None),
         ("mirror", mirrored.omissions(), Some(said(&["mirror", &url, "local:"]))),
@@ -134,7 +133,7 @@ fn expiry_date_out_of_range_is_told_by_import() {
     let monitor = Monitor::none();
     let store = Store::open(place.at("imported")).unwrap();
     let source = ImageSource::unified(Input::open(path).unwrap());
-    store.import(source, &ImportOptions::new().monitor(monitor.clone())).unwrap();
+    store.import(source, &ImportOptions::new(), &monitor).unwrap();
     let ran = run(&place, &["--store", "store", "import", "image.tar"]);
     all_tell(vec![("import", monitor.omissions(), Some(ran.err))], NO_CALENDAR);
 }
@@ -144,7 +143,7 @@ fn expiry_date_out_of_range_is_told_by_copy_and_mirror() {
     let place = Place::new();
     let tree = TreeOptions::new().create(place.at("tree")).unwrap();
     let input = Input::open(without_end(&place, "image.tar")).unwrap();
-    tree.lock().unwrap().add(ImageSource::unified(input), &AddOptions::new()).unwrap();
+    tree.lock().unwrap().add(ImageSource::unified(input), &AddOptions::new(), &Monitor::none()).unwrap();
     let lost = losses(&place).into_iter().filter(|(verb, ..)| *verb != "mirror to a tree").collect();
     all_tell(lost, NO_CALENDAR);
 }
@@ -156,15 +155,15 @@ fn what_refresh_cannot_take_is_told() {
     let store = Store::open(place.at("store")).unwrap();
     let following = CopyOptions::new().auto_update(true).architectures(["x86_64".parse().unwrap()]);
     let source = remote(&place.at("tree"));
-    let first = copy(&source, "Debian/12/default", &store, &following).unwrap();
+    let first = copy(&source, "Debian/12/default", &store, &following, &Monitor::none()).unwrap();
     let newer = "architecture: x86_64\ncreation_date: 1800000000\nexpiry_date: 99999999999999\nproperties: {os: Debian, release: \"12\"}\n";
     let input =
         Input::open(place.write("newer.tar", archive(&[file("metadata.yaml", newer), directory("rootfs/")]))).unwrap();
-    tree.lock().unwrap().add(ImageSource::unified(input), &AddOptions::new()).unwrap();
+    tree.lock().unwrap().add(ImageSource::unified(input), &AddOptions::new(), &Monitor::none()).unwrap();
     let monitor = Monitor::none();
     let at = place.at("tree");
     let upstreams = RemoteRefresh::new(move |_| Ok(Box::new(remote(&at))));
-    store.refresh(&first.fingerprint, &upstreams, &RefreshOptions::new().monitor(monitor.clone())).unwrap();
+    store.refresh(&first.fingerprint, &upstreams, &RefreshOptions::new(), &monitor).unwrap();
     all_tell(vec![("refresh", monitor.omissions(), None)], NO_CALENDAR);
 }
 
@@ -176,7 +175,7 @@ fn property_that_a_list_has_no_place_for_is_told() {
     let monitor = Monitor::none();
     let options = AddOptions::new().property("owner", "me").unwrap().property("variant", "cloud").unwrap();
     let source = ImageSource::unified(Input::open(&path).unwrap());
-    tree.lock().unwrap().add(source, &options.monitor(monitor.clone())).unwrap();
+    tree.lock().unwrap().add(source, &options, &monitor).unwrap();
     let ran = run(&place, &["simplestreams", "add", "tree-too", "image.tar", "--property", "owner=me"]);
     let record = monitor.omissions();
     assert_eq!(record.total(), 1, "the variant has a place: {record:?}");

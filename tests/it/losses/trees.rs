@@ -65,8 +65,8 @@ const TREES: &[Tree] = &[
 /// The ways into an image: whether the rootfs is a SquashFS, the call, and the command.
 type Way = (&'static str, bool, fn(&Place, &Monitor), &'static [&'static str]);
 
-fn packing(monitor: &Monitor) -> PackOptions {
-    PackOptions::from_metadata_bytes(METADATA.into(), &Default::default()).unwrap().monitor(monitor.clone())
+fn packing() -> PackOptions {
+    PackOptions::from_metadata_bytes(METADATA.into(), &Default::default()).unwrap()
 }
 
 fn rootfs(place: &Place) -> Rootfs {
@@ -77,21 +77,21 @@ const WAYS: &[Way] = &[
     (
         "pack to one file",
         false,
-        |place, monitor| drop(pack(&rootfs(place), place.at("one"), &packing(monitor)).unwrap()),
+        |place, monitor| drop(pack(&rootfs(place), place.at("one"), &packing(), monitor).unwrap()),
         &["pack", "instance/rootfs", "one-too.tar.zst", "--metadata", "instance/metadata.yaml"],
     ),
     (
         "pack to a stream",
         false,
-        |place, monitor| drop(pack_to(&rootfs(place), std::io::sink(), &packing(monitor)).unwrap()),
+        |place, monitor| drop(pack_to(&rootfs(place), std::io::sink(), &packing(), monitor).unwrap()),
         &["pack", "instance/rootfs", "-", "--metadata", "instance/metadata.yaml"],
     ),
     (
         "pack to SquashFS",
         true,
         |place, monitor| {
-            let options = packing(monitor).form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
-            pack(&rootfs(place), place.at("two"), &options).unwrap();
+            let options = packing().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
+            pack(&rootfs(place), place.at("two"), &options, monitor).unwrap();
         },
         &[
             "pack",
@@ -109,8 +109,8 @@ const WAYS: &[Way] = &[
         false,
         |place, monitor| {
             let store = Store::open(place.at("published")).unwrap();
-            let options = ImportOptions::new().monitor(monitor.clone());
-            store.publish(&rootfs(place), &packing(monitor), &options).unwrap();
+            let options = ImportOptions::new();
+            store.publish(&rootfs(place), &packing(), &options, monitor).unwrap();
         },
         &["--store", "store", "publish", "instance"],
     ),

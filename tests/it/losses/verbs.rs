@@ -8,7 +8,7 @@ use lxd_image::format::{
     VerifyOptions, pack,
 };
 use lxd_image::simplestreams::{AddOptions, TreeOptions};
-use lxd_image::store::{ExportOptions, ImportOptions, Store};
+use lxd_image::store::{ImportOptions, Store};
 use lxd_image::{Monitor, Omissions};
 
 use crate::cli::run;
@@ -48,23 +48,20 @@ fn convert(
     form: ImageForm,
     format: Option<RootfsFormat>,
 ) -> Vec<PathBuf> {
-    let mut options = ConvertOptions::new().form(form).monitor(monitor.clone());
+    let mut options = ConvertOptions::new().form(form);
     if let Some(format) = format {
         options = options.rootfs_format(format);
     }
-    let written = image(file).convert(place.at("converted"), &options).unwrap();
+    let written = image(file).convert(place.at("converted"), &options, monitor).unwrap();
     written.files
 }
 
 /// A tree that was unpacked as an image again, to be compared: what that loses is told, too.
 fn packed_again(place: &Place, monitor: &Monitor) -> Vec<PathBuf> {
     let metadata = fs::read(place.at("unpacked/metadata.yaml")).unwrap();
-    let options = PackOptions::from_metadata_bytes(metadata, &Default::default())
-        .unwrap()
-        .all_xattrs(true)
-        .monitor(monitor.clone());
+    let options = PackOptions::from_metadata_bytes(metadata, &Default::default()).unwrap().all_xattrs(true);
     let rootfs = Rootfs::Directory(place.at("unpacked/rootfs"));
-    pack(&rootfs, place.at("again"), &options).unwrap().files
+    pack(&rootfs, place.at("again"), &options, monitor).unwrap().files
 }
 
 /// Runs a command that must succeed; its standard error.
@@ -78,7 +75,7 @@ pub(super) const VERBS: &[Verb] = &[
     Verb {
         name: "verify",
         call: |_, file, monitor| {
-            image(file).verify(&VerifyOptions::new().monitor(monitor.clone())).unwrap();
+            image(file).verify(&VerifyOptions::new(), monitor).unwrap();
             None
         },
         command: |place, file| told(place, &["verify", file]),
@@ -87,8 +84,8 @@ pub(super) const VERBS: &[Verb] = &[
     Verb {
         name: "unpack",
         call: |place, file, monitor| {
-            let options = UnpackOptions::new().monitor(monitor.clone());
-            image(file).unpack_unverified(place.at("unpacked"), &options).unwrap();
+            let options = UnpackOptions::new();
+            image(file).unpack_unverified(place.at("unpacked"), &options, monitor).unwrap();
             Some(packed_again(place, monitor))
         },
         command: |place, file| told(place, &["unpack", file, "unpacked-too"]),
@@ -120,9 +117,8 @@ pub(super) const VERBS: &[Verb] = &[
         name: "import and export",
         call: |place, file, monitor| {
             let store = Store::open(place.at("imported")).unwrap();
-            let known = store.import(source(file), &ImportOptions::new().monitor(monitor.clone())).unwrap();
-            let options = ExportOptions::new().monitor(monitor.clone());
-            Some(store.export(&known.fingerprint, place.at("exported"), &options).unwrap().files)
+            let known = store.import(source(file), &ImportOptions::new(), monitor).unwrap();
+            Some(store.export(&known.fingerprint, place.at("exported"), monitor).unwrap().files)
         },
         command: |place, file| {
             let imported = told(place, &["import", file, "--alias", "x"]);
@@ -133,19 +129,14 @@ pub(super) const VERBS: &[Verb] = &[
     Verb {
         name: "publish",
         call: |place, file, monitor| {
-            image(file)
-                .unpack_unverified(place.at("unpacked"), &UnpackOptions::new().monitor(monitor.clone()))
-                .unwrap();
+            image(file).unpack_unverified(place.at("unpacked"), &UnpackOptions::new(), monitor).unwrap();
             let metadata = fs::read(place.at("unpacked/metadata.yaml")).unwrap();
-            let packing = PackOptions::from_metadata_bytes(metadata, &Default::default())
-                .unwrap()
-                .all_xattrs(true)
-                .monitor(monitor.clone());
+            let packing = PackOptions::from_metadata_bytes(metadata, &Default::default()).unwrap().all_xattrs(true);
             let rootfs = Rootfs::Directory(place.at("unpacked/rootfs"));
             let store = Store::open(place.at("published")).unwrap();
-            let options = ImportOptions::new().monitor(monitor.clone());
-            let (known, _) = store.publish(&rootfs, &packing, &options).unwrap();
-            Some(store.export(&known.fingerprint, place.at("exported"), &ExportOptions::new()).unwrap().files)
+            let options = ImportOptions::new();
+            let (known, _) = store.publish(&rootfs, &packing, &options, monitor).unwrap();
+            Some(store.export(&known.fingerprint, place.at("exported"), monitor).unwrap().files)
         },
         command: |place, file| {
             let unpacked = told(place, &["unpack", file, "instance"]);
@@ -157,8 +148,8 @@ pub(super) const VERBS: &[Verb] = &[
         name: "simplestreams add",
         call: |place, file, monitor| {
             let tree = TreeOptions::new().create(place.at("tree")).unwrap();
-            let options = AddOptions::new().monitor(monitor.clone());
-            let added = tree.lock().unwrap().add(source(file), &options).unwrap();
+            let options = AddOptions::new();
+            let added = tree.lock().unwrap().add(source(file), &options, monitor).unwrap();
             let listing = tree.listing().unwrap();
             let listed = listing.images().iter().find(|image| image.fingerprint == added.fingerprint).unwrap();
             Some(vec![place.at("tree").join(listed.first.path.as_str())])

@@ -8,7 +8,7 @@ use lxd_image::remote::{ClientOptions, CopyOptions, MirrorOptions, MirrorTarget,
 use lxd_image::server::{Handler, ServerOptions};
 use lxd_image::simplestreams::{Tree, TreeVerifyOptions};
 use lxd_image::store::Store;
-use lxd_image::{Architecture, Fingerprint, Limits};
+use lxd_image::{Architecture, Fingerprint, Limits, Monitor};
 use serde_json::json;
 
 use super::built_trees::{put, read_by_both_clients};
@@ -50,7 +50,7 @@ fn mirror_of_a_tree_of_one_peer_is_read_by_the_other_and_has_each_file_once() {
         let (origin, fingerprint, rootfs) = tree_of_one_peer(&scratch, name);
         let copied = Tree::create(scratch.join("mirror")).unwrap();
         for _ in 0..2 {
-            mirror(&on_disk(&origin), MirrorTarget::Tree(&copied), &MirrorOptions::new()).unwrap();
+            mirror(&on_disk(&origin), MirrorTarget::Tree(&copied), &MirrorOptions::new(), &Monitor::none()).unwrap();
         }
         let products = copied.products().unwrap();
         let product = &products.products["box:one"];
@@ -59,7 +59,7 @@ fn mirror_of_a_tree_of_one_peer_is_read_by_the_other_and_has_each_file_once() {
         assert_eq!(fs::read_dir(copied.path().join("images")).unwrap().count(), 2, "{name}: each file once");
         // What LXD is told of the instances that it makes, Incus is told too.
         assert_eq!(product.requirements.get("secureboot").map(String::as_str), Some("false"), "{name}");
-        assert!(copied.verify(&TreeVerifyOptions::new()).unwrap().is_clean());
+        assert!(copied.verify(&TreeVerifyOptions::new(), &Monitor::none()).unwrap().is_clean());
         read_by_both_clients(copied.path(), "box/one", &fingerprint, &rootfs);
     }
 }
@@ -71,7 +71,10 @@ fn server_with_an_image_of_one_peer_lists_it_for_both() {
         let (origin, fingerprint, _) = tree_of_one_peer(&scratch, name);
         let store = Store::open(scratch.join("store")).unwrap();
         let options = CopyOptions::new().architectures([Architecture::X86_64]).public(true).copy_aliases(true);
-        assert_eq!(copy(&on_disk(&origin), "box", &store, &options).unwrap().fingerprint, fingerprint);
+        assert_eq!(
+            copy(&on_disk(&origin), "box", &store, &options, &Monitor::none()).unwrap().fingerprint,
+            fingerprint
+        );
         let handler = Handler::new(store, ServerOptions::new());
         let response = handler.handle(request("GET", "/streams/v1/images.json"));
         let list = response.body.read_to_end().unwrap();

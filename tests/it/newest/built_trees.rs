@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use lxd_image::format::{Codec, ImageForm, PackOptions, Rootfs, RootfsFormat, decode, pack};
 use lxd_image::simplestreams::{BuildOptions, BuiltTree, Tree, TreeOptions, TreeVerifyOptions};
-use lxd_image::{ErrorKind, Fingerprint, Limits, Metadata};
+use lxd_image::{ErrorKind, Fingerprint, Limits, Metadata, Monitor};
 use serde_json::{Value, json};
 
 use crate::cli::run as program_run;
@@ -43,7 +43,7 @@ pub(super) fn put(root: &Path, path: &str, metadata_name: &str) -> Fingerprint {
         .compression("xz".parse().unwrap())
         .form(ImageForm::Split)
         .rootfs_format(RootfsFormat::SquashFs);
-    let written = pack(&Rootfs::open(&rootfs).unwrap(), work.join("out.tar.xz"), &options).unwrap();
+    let written = pack(&Rootfs::open(&rootfs).unwrap(), work.join("out.tar.xz"), &options, &Monitor::none()).unwrap();
     let version = root.join(path);
     fs::create_dir_all(&version).unwrap();
     fs::copy(work.join("out.tar.xz"), version.join(metadata_name)).unwrap();
@@ -91,7 +91,7 @@ impl Built {
     }
 
     fn build(&self, options: &BuildOptions) -> BuiltTree {
-        self.tree().lock().unwrap().build(options).unwrap()
+        self.tree().lock().unwrap().build(options, &Monitor::none()).unwrap()
     }
 
     fn versions(&self) -> Vec<String> {
@@ -146,7 +146,7 @@ fn build_lists_what_the_tool_would_for_both_peers() {
     let listed: Vec<_> = tree.listing().unwrap().images().iter().map(|image| image.fingerprint).collect();
     assert_eq!(listed, [new, old]);
     // The delta of this test is no VCDIFF; nothing else is wrong.
-    let findings = tree.verify(&TreeVerifyOptions::new()).unwrap().findings;
+    let findings = tree.verify(&TreeVerifyOptions::new(), &Monitor::none()).unwrap().findings;
     assert!(findings.len() == 1 && format!("{:?}", findings[0]).contains("vcdiff"), "{findings:?}");
     for name in ["streams/v1/images.json", "streams/v1/index.json"] {
         assert_eq!(unpacked(&built, name), fs::read(built.root().join(name)).unwrap(), "{name}");

@@ -60,10 +60,10 @@ impl ImageTransfer for Registries {
         Ok(vec![StoredImage::new(fingerprint("one"), ImageType::Container, Architecture::X86_64)])
     }
 
-    fn pull(&self, pull: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage> {
+    fn pull(&self, pull: &Pull, store: &Store, options: ImportOptions, monitor: &Monitor) -> Result<StoredImage> {
         assert_eq!((&*pull.url, &*pull.protocol), ("https://images.example/releases", "simplestreams"));
         assert!(pull.copy_aliases && pull.alias.as_deref() == Some("24.04"));
-        store.import(stream(unified("one")), &options)
+        store.import(stream(unified("one")), &options, monitor)
     }
 
     fn refresh(&self, _: &Fingerprint, _: &Store, _: &Monitor) -> Result<Refreshed> {

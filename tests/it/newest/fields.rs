@@ -3,7 +3,7 @@
 use lxd_image::format::{ConvertOptions, Image, ImageForm, ImageSource, UnpackOptions, VerifyOptions, differences};
 use lxd_image::protocol::rest;
 use lxd_image::protocol::simplestreams::{Listing, Products, Publication, PublishedFile};
-use lxd_image::{Architecture, ErrorKind, Fingerprint, ImageType, Limits, Metadata, Properties};
+use lxd_image::{Architecture, ErrorKind, Fingerprint, ImageType, Limits, Metadata, Monitor, Properties};
 use serde_json::json;
 
 use crate::cli::run;
@@ -172,12 +172,12 @@ fn config_json_is_part_of_what_is_compared() {
         [file("metadata.yaml", METADATA), directory("rootfs/"), file("rootfs/box", "x"), END.to_vec()].concat(),
     );
     let open = |name: &str| Image::open(ImageSource::open(place.at(name), None).unwrap()).unwrap();
-    let found = differences(&open("one.tar"), &open("two.tar"), &VerifyOptions::new()).unwrap();
+    let found = differences(&open("one.tar"), &open("two.tar"), &VerifyOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(found.iter().map(|difference| difference.path()).collect::<Vec<_>>(), [b"config.json"]);
     assert_eq!(open("one.tar").config_json().unwrap().as_deref(), Some(CONFIG.as_bytes()));
     assert_eq!(open("two.tar").config_json().unwrap(), None);
     let options = ConvertOptions::new().form(ImageForm::Split);
-    assert!(open("one.tar").convert(place.at("three.tar"), &options).unwrap().omissions.is_empty());
+    assert!(open("one.tar").convert(place.at("three.tar"), &options, &Monitor::none()).unwrap().omissions.is_empty());
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn what_is_called_config_json_and_is_none_is_left_out_as_before() {
                 .concat(),
         );
         let image = Image::open(ImageSource::open(place.at("image.tar"), None).unwrap()).unwrap();
-        let done = image.unpack_unverified(place.at("tree"), &UnpackOptions::new());
+        let done = image.unpack_unverified(place.at("tree"), &UnpackOptions::new(), &Monitor::none());
         assert_eq!(done.as_ref().err().map(lxd_image::Error::kind), kind);
         assert!(std::fs::symlink_metadata(place.at("tree/config.json")).is_err());
     }

@@ -15,7 +15,7 @@ use crate::format::forge::{Member, archive, directory, file, hard_link, symlink,
 #[track_caller]
 fn assert_refused(name: &str, place: &Place, layout: &std::path::Path, limits: &Limits, kind: ErrorKind, words: &str) {
     let before = place.names("");
-    let error = unpack(layout, &place.at("out"), &ContainerOptions::new(), limits).expect_err(name);
+    let error = unpack(layout, &place.at("out"), &ContainerOptions::new(), limits, &Monitor::none()).expect_err(name);
     assert!(error.kind() == kind && error.to_string().contains(words), "{name}: {:?} {error}", error.kind());
     assert_eq!(place.names(""), before, "{name}");
 }
@@ -103,7 +103,14 @@ fn links_of_layers_never_lead_out() {
         // The name of the directory is longer than a member's 100 bytes on some machines.
         if link.len() < 100 {
             let layout = Forged::new(&layers).layout(&place, &format!("layout-{number}"));
-            unpack(&layout, &place.at(&format!("out-{number}")), &ContainerOptions::new(), &Limits::default()).unwrap();
+            unpack(
+                &layout,
+                &place.at(&format!("out-{number}")),
+                &ContainerOptions::new(),
+                &Limits::default(),
+                &Monitor::none(),
+            )
+            .unwrap();
         }
     }
     assert!(place.names("outside").is_empty());

@@ -22,8 +22,8 @@ fn layout_in_a_tar_of_skopeo_is_the_one_in_a_directory() {
     let ran = Command::new("skopeo").args(["--insecure-policy", "copy", "-q", &from, &to]).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     assert!(Layout::is_at(&tar) && Layout::is_at(&layout));
-    unpack(&layout, &place.at("one"), &ContainerOptions::new(), &Limits::default()).unwrap();
-    unpack(&tar, &place.at("other"), &ContainerOptions::new(), &Limits::default()).unwrap();
+    unpack(&layout, &place.at("one"), &ContainerOptions::new(), &Limits::default(), &Monitor::none()).unwrap();
+    unpack(&tar, &place.at("other"), &ContainerOptions::new(), &Limits::default(), &Monitor::none()).unwrap();
     assert_eq!(tree(&place.at("one/rootfs")), tree(&place.at("other/rootfs")));
     assert_eq!(
         files(&place.at("one"))["metadata.yaml".as_ref() as &std::path::Path],

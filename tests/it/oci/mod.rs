@@ -112,11 +112,17 @@ pub(crate) fn resolve(layout: &Layout, limits: &Limits) -> Result<Image> {
 }
 
 /// Unpacks the image of a layout.
-pub(crate) fn unpack(layout: &Path, destination: &Path, options: &ContainerOptions, limits: &Limits) -> Result<()> {
+pub(crate) fn unpack(
+    layout: &Path,
+    destination: &Path,
+    options: &ContainerOptions,
+    limits: &Limits,
+    monitor: &Monitor,
+) -> Result<()> {
     let layout = Layout::open(layout, limits, &Monitor::none())?;
     let image = resolve(&layout, limits)?;
-    let container = ContainerImage::read(&layout, &image, &options.clone().limits(limits.clone()))?;
-    container.unpack(destination, &UnpackOptions::new().all_xattrs(true)).map(|_| ())
+    let container = ContainerImage::read(&layout, &image, &options.clone().limits(limits.clone()), monitor)?;
+    container.unpack(destination, &UnpackOptions::new().all_xattrs(true), monitor).map(|_| ())
 }
 
 /// The paths and contents of a layout, whatever their times.

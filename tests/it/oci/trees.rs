@@ -187,7 +187,7 @@ fn trees_are_those_of_umoci() {
         let layers: Vec<&[Vec<u8>]> = layers.iter().map(Vec::as_slice).collect();
         let layout = Forged::new(&layers).layout(&place, "layout");
         let ours = place.at("ours");
-        unpack(&layout, &ours, &ContainerOptions::new(), &Limits::default())
+        unpack(&layout, &ours, &ContainerOptions::new(), &Limits::default(), &Monitor::none())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         // umoci does not restore the time of a directory of which it removed something; ours keeps what the layer says.
         let theirs: Vec<String> =
@@ -210,7 +210,7 @@ fn runtime_configuration_runs_what_umocis_does() {
     ] {
         let place = Place::new();
         let layout = Forged::new(&[&base()]).config(json!({"config": config})).layout(&place, "layout");
-        unpack(&layout, &place.at("ours"), &ContainerOptions::new(), &Limits::default()).unwrap();
+        unpack(&layout, &place.at("ours"), &ContainerOptions::new(), &Limits::default(), &Monitor::none()).unwrap();
         umoci(&layout, &place.at("umoci"));
         let read = |dir: &str| -> Value {
             serde_json::from_slice(&std::fs::read(place.at(dir).join("config.json")).unwrap()).unwrap()
@@ -233,7 +233,7 @@ fn runtime_configuration_runs_what_umocis_does() {
 fn assert_tree(layers: &[&[Vec<u8>]], expected: &[&str]) {
     let place = Place::new();
     let layout = Forged::new(layers).layout(&place, "layout");
-    unpack(&layout, &place.at("out"), &ContainerOptions::new(), &Limits::default()).unwrap();
+    unpack(&layout, &place.at("out"), &ContainerOptions::new(), &Limits::default(), &Monitor::none()).unwrap();
     assert_eq!(tree(&place.at("out/rootfs")), expected);
 }
 
@@ -246,7 +246,7 @@ fn all_codecs_and_names_from_the_root_give_one_tree() {
     for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
         let place = Place::new();
         let layout = Forged::new(&[&layer]).codec(codec).layout(&place, "layout");
-        unpack(&layout, &place.at("out"), &ContainerOptions::new(), &Limits::default()).unwrap();
+        unpack(&layout, &place.at("out"), &ContainerOptions::new(), &Limits::default(), &Monitor::none()).unwrap();
         let expected = ["etc d755 0:0", "etc/x -644 0:0 \"x\"", "etc/y = etc/x"];
         assert_eq!(tree(&place.at("out/rootfs")), expected, "{codec}");
     }
@@ -282,7 +282,7 @@ fn files_of_aufs_are_left_out_and_reported() {
     ];
     let layout = Forged::new(&[&layer]).layout(&place, "layout");
     let monitor = Monitor::none();
-    unpack(&layout, &place.at("out"), &ContainerOptions::new().monitor(monitor.clone()), &Limits::default()).unwrap();
+    unpack(&layout, &place.at("out"), &ContainerOptions::new(), &Limits::default(), &monitor).unwrap();
     assert_eq!(place.names("out/rootfs"), ["kept"]);
     assert_eq!(monitor.omissions().iter().filter(|omission| omission.what.to_string().contains("AUFS")).count(), 3);
 }
@@ -292,12 +292,14 @@ fn system_container_has_templates_and_no_entry_point() {
     let place = Place::new();
     let init = [directory("./"), directory("sbin/"), file("sbin/init", "init")];
     let layout = Forged::new(&[&init]).layout(&place, "layout");
-    unpack(&layout, &place.at("out"), &ContainerOptions::new().system(true), &Limits::default()).unwrap();
+    unpack(&layout, &place.at("out"), &ContainerOptions::new().system(true), &Limits::default(), &Monitor::none())
+        .unwrap();
     assert_eq!(place.names("out"), ["metadata.yaml", "rootfs", "templates"]);
     assert_eq!(place.names("out/templates"), ["hostname.tpl", "hosts.tpl"]);
 
     let layout = Forged::new(&[&base()]).layout(&place, "without-init");
     let error =
-        unpack(&layout, &place.at("none"), &ContainerOptions::new().system(true), &Limits::default()).unwrap_err();
+        unpack(&layout, &place.at("none"), &ContainerOptions::new().system(true), &Limits::default(), &Monitor::none())
+            .unwrap_err();
     assert!(error.to_string().contains("/sbin/init"), "{error}");
 }

@@ -12,6 +12,7 @@ use lxd_image::store::{Alias, Store};
 
 use super::remotes::{Ours, address, packed, same};
 use super::{Lxd, available, run, small_root};
+use lxd_image::Monitor;
 
 /// An LXD with public images, known as `ubuntu:`.
 fn ubuntu(lxd: &Lxd) -> (Ours<'_>, String, String) {
@@ -54,20 +55,23 @@ fn journey_3_first_use_caches_and_asks_only_for_aliases_and_4_later_use_needs_no
     let remote = settings.connect("ubuntu", once).unwrap();
     let store = Store::open(lxd.work().join("store")).unwrap();
     let options = CopyOptions::new();
-    let first = store.get_or_fetch(&*remote, "14.04", &options).unwrap();
+    let first = store.get_or_fetch(&*remote, "14.04", &options, &Monitor::none()).unwrap();
     assert_eq!((first.fingerprint.to_string(), first.cached), (one.clone(), true));
     assert!(first.last_used_at.is_some());
-    assert_eq!(store.get_or_fetch(&*remote, "15.10", &options).unwrap().fingerprint.to_string(), two);
+    assert_eq!(store.get_or_fetch(&*remote, "15.10", &options, &Monitor::none()).unwrap().fingerprint.to_string(), two);
     // An alias means what it means now, a fingerprint what it always meant. A store counts whole seconds.
     std::thread::sleep(std::time::Duration::from_millis(1_100));
     let new = newer(&lxd, "14.04");
-    assert_eq!(store.get_or_fetch(&*remote, "14.04", &options).unwrap().fingerprint.to_string(), new);
-    assert_eq!(store.get_or_fetch(&*remote, &one[..12], &options).unwrap().fingerprint.to_string(), one);
+    assert_eq!(store.get_or_fetch(&*remote, "14.04", &options, &Monitor::none()).unwrap().fingerprint.to_string(), new);
+    assert_eq!(
+        store.get_or_fetch(&*remote, &one[..12], &options, &Monitor::none()).unwrap().fingerprint.to_string(),
+        one
+    );
     store.create_alias(&Alias::new("mine").unwrap(), &first.fingerprint).unwrap();
     // Nobody answers any more.
     run(Command::new("bash").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/lxd-down.sh")).arg(lxd.dir()));
-    assert_eq!(store.get_or_fetch(&*remote, &one, &options).unwrap().fingerprint.to_string(), one);
-    assert_eq!(store.get_or_fetch(&*remote, "14.04", &options).unwrap().fingerprint.to_string(), new);
+    assert_eq!(store.get_or_fetch(&*remote, &one, &options, &Monitor::none()).unwrap().fingerprint.to_string(), one);
+    assert_eq!(store.get_or_fetch(&*remote, "14.04", &options, &Monitor::none()).unwrap().fingerprint.to_string(), new);
     assert_eq!(store.resolve("mine").unwrap().fingerprint.to_string(), one);
     assert_eq!(store.open_image(&first.fingerprint).unwrap().image().fingerprint, first.fingerprint);
 }

@@ -10,7 +10,7 @@ use lxd_image::format::{
     Codec, Compression, ConvertOptions, Image, ImageForm, ImageSource, ImageType, PackOptions, Rootfs, RootfsFormat,
     UnpackOptions, VerifyOptions, differences, pack,
 };
-use lxd_image::{Fingerprint, Metadata};
+use lxd_image::{Fingerprint, Metadata, Monitor};
 
 use super::{Lxd, listing, run, small_root};
 
@@ -36,7 +36,7 @@ fn open(path: &Path) -> Image {
 /// The fingerprint of an image without a fault.
 #[track_caller]
 fn verified(image: &Image) -> Fingerprint {
-    let verified = image.verify(&VerifyOptions::new()).unwrap();
+    let verified = image.verify(&VerifyOptions::new(), &Monitor::none()).unwrap();
     assert!(verified.findings.is_empty(), "{:?}", verified.findings);
     assert_eq!(verified.image_type, ImageType::Container);
     verified.fingerprint
@@ -79,7 +79,7 @@ fn image_that_a_real_lxd_published_verifies_and_unpacks_to_the_container_s_tree(
     let fingerprint = verified(&published);
     assert_eq!(lxd.fingerprint("published"), fingerprint.to_string());
     let tree = lxd.work().join("unpacked");
-    let unpacked = published.unpack_verified(&tree, &fingerprint, &UnpackOptions::new()).unwrap();
+    let unpacked = published.unpack_verified(&tree, &fingerprint, &UnpackOptions::new(), &Monitor::none()).unwrap();
     assert!(unpacked.report.is_complete(), "{:?}", unpacked.report);
     // Where LXD maps users it shifts the container's owners, and publishes them shifted back.
     assert_eq!(listing(&tree.join("rootfs")), listing(&lxd.work().join("rootfs")));
@@ -92,7 +92,7 @@ fn real_lxd_refuses_and_verifying_finds_an_image_without_metadata() {
     let image = lxd.work().join("bare.tar");
     run(Command::new("tar").arg("-cf").arg(&image).arg("rootfs").current_dir(lxd.work()));
     assert!(!lxd.try_lxc(&["image", "import", image.to_str().unwrap()]).status.success());
-    assert!(open(&image).verify(&VerifyOptions::new()).is_err());
+    assert!(open(&image).verify(&VerifyOptions::new(), &Monitor::none()).is_err());
 }
 
 /// Packs the small root as `options` say, imports it, and starts a container of it.
@@ -101,7 +101,7 @@ fn runs_in_lxd(lxd: &Lxd, name: &str, options: &PackOptions) {
     let root = work.join(format!("root-{name}"));
     super::script("mkroot.sh", &[root.as_os_str()]);
     fs::write(root.join("etc/hostname"), "box\n").unwrap();
-    let written = pack(&Rootfs::open(&root).unwrap(), work.join(name), options).unwrap();
+    let written = pack(&Rootfs::open(&root).unwrap(), work.join(name), options, &Monitor::none()).unwrap();
     let mut import = vec!["image", "import"];
     import.extend(written.files.iter().map(|file| file.to_str().unwrap()));
     import.extend(["--alias", name]);
@@ -153,7 +153,8 @@ fn disk_that_we_write_comes_back_unchanged_from_a_real_lxd() {
             } else {
                 Compression::new(Codec::Zstd)
             });
-        let written = pack(&Rootfs::open(work.join("disk.img")).unwrap(), work.join(name), &options).unwrap();
+        let written =
+            pack(&Rootfs::open(work.join("disk.img")).unwrap(), work.join(name), &options, &Monitor::none()).unwrap();
         let files: Vec<_> = written.files.iter().map(|file| file.to_str().unwrap()).collect();
         lxd.lxc(&[&["image", "import"], &files[..], &["--alias", name]].concat());
         assert_eq!(lxd.fingerprint(name), written.fingerprint.to_string());
@@ -169,7 +170,14 @@ fn disk_that_we_write_comes_back_unchanged_from_a_real_lxd() {
         let source = ImageSource::open(&exported[0], exported.get(1).map(std::path::PathBuf::as_path)).unwrap();
         let image = Image::open(source).unwrap();
         let tree = work.join(format!("{name}-tree"));
-        image.unpack_verified(&tree, &written.fingerprint, &UnpackOptions::new().disk_format(DiskOutput::Raw)).unwrap();
+        image
+            .unpack_verified(
+                &tree,
+                &written.fingerprint,
+                &UnpackOptions::new().disk_format(DiskOutput::Raw),
+                &Monitor::none(),
+            )
+            .unwrap();
         assert!(fs::read(tree.join("rootfs.img")).unwrap() == disk, "{name}");
     }
 }
@@ -180,7 +188,7 @@ fn image_of_a_real_lxd_is_the_same_image_in_any_form_that_we_convert_it_to() {
     let image = packed_by_tar(lxd.work());
     let first = open(&image);
     let split = lxd.work().join("split");
-    let written = first.convert(&split, &ConvertOptions::new().form(ImageForm::Split)).unwrap();
+    let written = first.convert(&split, &ConvertOptions::new().form(ImageForm::Split), &Monitor::none()).unwrap();
     lxd.lxc(&[
         "image",
         "import",
@@ -191,5 +199,5 @@ fn image_of_a_real_lxd_is_the_same_image_in_any_form_that_we_convert_it_to() {
     ]);
     assert_eq!(lxd.fingerprint("s"), written.fingerprint.to_string());
     let second = Image::open(ImageSource::open(&written.files[0], Some(&written.files[1])).unwrap()).unwrap();
-    assert_eq!(differences(&first, &second, &VerifyOptions::new()).unwrap(), []);
+    assert_eq!(differences(&first, &second, &VerifyOptions::new(), &Monitor::none()).unwrap(), []);
 }

@@ -10,6 +10,7 @@ use lxd_image::simplestreams::Tree;
 use super::remotes::Ours;
 use super::serving::Serving;
 use super::{TempDir, run};
+use lxd_image::Monitor;
 
 /// A program that the environment names, or that is on PATH.
 pub(super) fn program(variable: &str, name: &str) -> Option<PathBuf> {
@@ -153,7 +154,7 @@ fn tools_of_simplestreams_query_and_mirror_our_server() {
     let mut expected: Vec<_> = streams.public().into_iter().cloned().collect();
     expected.sort();
     assert_eq!(found, expected);
-    let report = tree.verify(&Default::default()).unwrap();
+    let report = tree.verify(&Default::default(), &Monitor::none()).unwrap();
     assert!(report.is_clean(), "{report:?}");
 }
 

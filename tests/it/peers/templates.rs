@@ -9,7 +9,7 @@ use std::process::Command;
 
 use lxd_image::format::{IdMap, Image, ImageSource, PackOptions, Rootfs, UnpackOptions, pack};
 use lxd_image::templates::{ApplyOptions, DeferredTrigger, Instance, InstanceDir, Trigger, apply};
-use lxd_image::{Limits, Metadata};
+use lxd_image::{Limits, Metadata, Monitor};
 
 use super::{Lxd, run, small_root};
 
@@ -86,7 +86,7 @@ impl Ours {
         let base = self.base;
         let options = ApplyOptions::new().shift_owners(move |id| Ok(base + id));
         for trigger in self.deferred.at_start() {
-            apply(&dir, metadata.templates(), trigger, &context, &options).unwrap();
+            apply(&dir, metadata.templates(), trigger, &context, &options, &Monitor::none()).unwrap();
         }
     }
 }
@@ -105,7 +105,7 @@ fn packed(work: &Path) -> PathBuf {
     let metadata = Metadata::parse(METADATA.as_bytes(), &Limits::default()).unwrap();
     let image = work.join("box.tar.xz");
     let options = PackOptions::new(metadata).templates(work.join("templates"));
-    pack(&Rootfs::open(&root).unwrap(), &image, &options).unwrap();
+    pack(&Rootfs::open(&root).unwrap(), &image, &options, &Monitor::none()).unwrap();
     image
 }
 
@@ -128,7 +128,7 @@ fn what_apply_writes_is_what_a_real_lxd_writes_at_create_start_rename_and_copy()
     let map = IdMap::identity().with_range(0, base, 65_536).unwrap();
     Image::open(ImageSource::open(&image, None).unwrap())
         .unwrap()
-        .unpack_unverified(&ours.dir, &UnpackOptions::new().map_ids(map))
+        .unpack_unverified(&ours.dir, &UnpackOptions::new().map_ids(map), &Monitor::none())
         .unwrap();
     ours.deferred.remember(Trigger::Create);
     ours.start("c1");

@@ -132,8 +132,8 @@ impl Origin {
         store: &Store,
         monitor: &Monitor,
     ) -> Result<StoredImage> {
-        let options = CopyOptions::new().architectures([Architecture::X86_64]).monitor(monitor.clone());
-        copy(remote, &self.versions[version].fingerprint.to_string(), store, &options)
+        let options = CopyOptions::new().architectures([Architecture::X86_64]);
+        copy(remote, &self.versions[version].fingerprint.to_string(), store, &options, monitor)
     }
 
     /// The names of image files that were asked for since the last call, without metadata.
@@ -415,16 +415,16 @@ fn refresh_and_cache_use_deltas() {
     origin.publish(1);
     let options = CopyOptions::new().architectures([Architecture::X86_64]);
     let followed = options.clone().alias(alias("mine")).auto_update(true);
-    let image = copy(&origin.remote(), "box", &store, &followed).unwrap();
+    let image = copy(&origin.remote(), "box", &store, &followed, &Monitor::none()).unwrap();
     origin.publish(2);
     let client = origin.server.options();
     let sources = RemoteRefresh::new(move |source| open_source(source, client.clone())).deltas_from(&store);
     origin.asked();
-    let done = store.refresh(&image.fingerprint, &sources, &RefreshOptions::new()).unwrap();
+    let done = store.refresh(&image.fingerprint, &sources, &RefreshOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(done, Refreshed::Replaced { fingerprint: origin.versions[1].fingerprint });
     assert_eq!(origin.asked(), ["0-1.vcdiff"]);
     origin.publish(3);
-    let cached = store.get_or_fetch(&origin.remote(), "box", &options).unwrap();
+    let cached = store.get_or_fetch(&origin.remote(), "box", &options, &Monitor::none()).unwrap();
     assert_eq!(cached.fingerprint, origin.versions[2].fingerprint);
     assert_eq!(origin.asked(), ["1-2.vcdiff"]);
     assert_clean(&store);
@@ -471,7 +471,7 @@ fn deltas_of_virtual_machines_start_from_their_own_disk() {
     let remote = Simplestreams::new(server.options(), &server.url("")).unwrap();
     let options = CopyOptions::new().architectures([Architecture::X86_64]);
     for fingerprint in fingerprints {
-        let image = copy(&remote, &fingerprint.to_string(), &store, &options).unwrap();
+        let image = copy(&remote, &fingerprint.to_string(), &store, &options, &Monitor::none()).unwrap();
         assert_eq!(image.fingerprint, fingerprint);
     }
     assert_clean(&store);

@@ -54,7 +54,7 @@ fn direct_import_url_is_imported_and_refreshed() {
         &old,
     );
     let options = CopyOptions::new().alias(alias("busybox")).auto_update(true).architectures([Architecture::X86_64]);
-    let image = copy(&direct(&server), "", &store, &options).unwrap();
+    let image = copy(&direct(&server), "", &store, &options, &Monitor::none()).unwrap();
     assert_eq!(image.fingerprint, Fingerprint::of(&old));
     assert_eq!(reads(&store, &image.fingerprint), old);
     let source = image.source.clone().unwrap();
@@ -73,7 +73,7 @@ fn direct_import_url_is_imported_and_refreshed() {
         let options = server.options();
         move |source| Ok(Box::new(Direct::new(options.clone(), source.server.parse()?)?) as Box<dyn Remote>)
     });
-    let done = store.refresh(&image.fingerprint, &upstreams, &RefreshOptions::new()).unwrap();
+    let done = store.refresh(&image.fingerprint, &upstreams, &RefreshOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(done, Refreshed::Replaced { fingerprint: Fingerprint::of(&new) });
     assert_eq!(store.resolve("busybox").unwrap().fingerprint, Fingerprint::of(&new));
     assert_eq!(server.asked().last().unwrap().path, "/elsewhere/x.tar");
@@ -108,7 +108,7 @@ fn direct_import_requires_a_valid_hash_and_an_allowed_url() {
     ];
     for (headers, kind) in cases {
         tells(&told, headers, &image);
-        let error = failed(copy(&direct(&server), "", &store, &CopyOptions::new()), *kind);
+        let error = failed(copy(&direct(&server), "", &store, &CopyOptions::new(), &Monitor::none()), *kind);
         assert!(!error.to_string().contains('\u{1b}'), "{error}");
     }
     assert!(store.images().unwrap().is_empty());
@@ -126,14 +126,23 @@ fn direct_import_of_other_bytes_is_refused() {
     let known = Fingerprint::of(&unified("known"));
     tells(&told, &[("LXD-Image-Hash", &known.to_string()), ("LXD-Image-URL", "/x")], &unified("poison"));
     for reference in ["", &known.to_string()] {
-        failed(copy(&direct(&server), reference, &store, &CopyOptions::new()), ErrorKind::Mismatch);
-        failed(store.get_or_fetch(&direct(&server), reference, &CopyOptions::new()), ErrorKind::Mismatch);
+        failed(copy(&direct(&server), reference, &store, &CopyOptions::new(), &Monitor::none()), ErrorKind::Mismatch);
+        failed(
+            store.get_or_fetch(&direct(&server), reference, &CopyOptions::new(), &Monitor::none()),
+            ErrorKind::Mismatch,
+        );
     }
     // Nor is an image that is wanted by its fingerprint replaced by one that the server would rather give.
     let other = unified("other");
     tells(&told, &[("LXD-Image-Hash", &Fingerprint::of(&other).to_string()), ("LXD-Image-URL", "/x")], &other);
-    failed(copy(&direct(&server), "", &store, &CopyOptions::new().expected_fingerprint(known)), ErrorKind::Mismatch);
-    failed(copy(&direct(&server), &known.to_string(), &store, &CopyOptions::new()), ErrorKind::NotFound);
+    failed(
+        copy(&direct(&server), "", &store, &CopyOptions::new().expected_fingerprint(known), &Monitor::none()),
+        ErrorKind::Mismatch,
+    );
+    failed(
+        copy(&direct(&server), &known.to_string(), &store, &CopyOptions::new(), &Monitor::none()),
+        ErrorKind::NotFound,
+    );
     assert!(store.images().unwrap().is_empty());
     assert!(files(&path).is_empty());
 }
@@ -150,24 +159,36 @@ fn cached_image_is_resolved_again_only_by_alias() {
     tells(&told, &[("LXD-Image-Hash", &hash), ("LXD-Image-URL", "/x")], &first);
     let remote = direct(&server);
     let options = CopyOptions::new();
-    let image = store.get_or_fetch(&remote, "latest", &options).unwrap();
+    let image = store.get_or_fetch(&remote, "latest", &options, &Monitor::none()).unwrap();
     assert!(image.cached && !image.auto_update && image.last_used_at.is_some());
     assert_eq!(server.asked().len(), 3, "told, told again when it is fetched, fetched");
     server.forget();
     for reference in [&*hash, &hash[..12]] {
-        assert_eq!(store.get_or_fetch(&remote, reference, &options).unwrap().fingerprint, image.fingerprint);
+        assert_eq!(
+            store.get_or_fetch(&remote, reference, &options, &Monitor::none()).unwrap().fingerprint,
+            image.fingerprint
+        );
     }
     assert!(server.asked().is_empty(), "a fingerprint needs no server");
-    assert_eq!(store.get_or_fetch(&remote, "latest", &options).unwrap().fingerprint, image.fingerprint);
+    assert_eq!(
+        store.get_or_fetch(&remote, "latest", &options, &Monitor::none()).unwrap().fingerprint,
+        image.fingerprint
+    );
     assert_eq!(server.asked().len(), 1);
     let second = unified("second");
     clock.set(i64::from(u32::MAX));
     tells(&told, &[("LXD-Image-Hash", &Fingerprint::of(&second).to_string()), ("LXD-Image-URL", "/x")], &second);
-    assert_eq!(store.get_or_fetch(&remote, "latest", &options).unwrap().fingerprint, Fingerprint::of(&second));
+    assert_eq!(
+        store.get_or_fetch(&remote, "latest", &options, &Monitor::none()).unwrap().fingerprint,
+        Fingerprint::of(&second)
+    );
     drop(server);
     // What the alias meant last is better than nothing.
-    assert_eq!(store.get_or_fetch(&remote, "latest", &options).unwrap().fingerprint, Fingerprint::of(&second));
-    failed(store.get_or_fetch(&remote, "never-seen", &options), ErrorKind::Remote);
+    assert_eq!(
+        store.get_or_fetch(&remote, "latest", &options, &Monitor::none()).unwrap().fingerprint,
+        Fingerprint::of(&second)
+    );
+    failed(store.get_or_fetch(&remote, "never-seen", &options, &Monitor::none()), ErrorKind::Remote);
     assert_clean(&store);
 }
 
@@ -180,13 +201,17 @@ fn copy_of_a_stored_image_downloads_nothing() {
     let bytes = unified("x");
     tells(&told, &[("LXD-Image-Hash", &Fingerprint::of(&bytes).to_string()), ("LXD-Image-URL", "/x")], &bytes);
     let remote = direct(&server);
-    assert!(store.get_or_fetch(&remote, "x", &CopyOptions::new()).unwrap().cached);
+    assert!(store.get_or_fetch(&remote, "x", &CopyOptions::new(), &Monitor::none()).unwrap().cached);
     server.forget();
-    assert!(!copy(&remote, "", &store, &CopyOptions::new()).unwrap().cached);
-    let named = copy(&remote, "", &store, &CopyOptions::new().alias(alias("mine"))).unwrap();
+    assert!(!copy(&remote, "", &store, &CopyOptions::new(), &Monitor::none()).unwrap().cached);
+    let named = copy(&remote, "", &store, &CopyOptions::new().alias(alias("mine")), &Monitor::none()).unwrap();
     assert_eq!(named.aliases, [alias("mine")]);
-    assert_eq!(copy(&remote, "", &store, &CopyOptions::new()).unwrap(), named, "the same again is a success");
-    let more = copy(&remote, "", &store, &CopyOptions::new().public(true).auto_update(true)).unwrap();
+    assert_eq!(
+        copy(&remote, "", &store, &CopyOptions::new(), &Monitor::none()).unwrap(),
+        named,
+        "the same again is a success"
+    );
+    let more = copy(&remote, "", &store, &CopyOptions::new().public(true).auto_update(true), &Monitor::none()).unwrap();
     assert!(more.public && more.auto_update, "what is asked for is done");
     assert!(server.asked().iter().all(|asked| asked.method == "HEAD"));
     assert_clean(&store);

@@ -256,7 +256,7 @@ fn copy_restarts_when_the_file_was_replaced() {
     });
     let options = server.options().retry(RetryPolicy::new().sleep(|_| {}));
     let remote = Direct::new(options, server.url("/lxd")).unwrap();
-    let stored = copy(&remote, "", &store, &CopyOptions::new()).unwrap();
+    let stored = copy(&remote, "", &store, &CopyOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(stored.fingerprint, Fingerprint::of(&image));
     assert_clean(&store);
 }
@@ -284,8 +284,8 @@ fn download_lands_in_the_store_or_leaves_nothing_there() {
     let (client, _) = client(server.options());
     let fetch = |path: &str, monitor: &Monitor| {
         let download = Download::new(&client, &server.url(path)).monitor(monitor);
-        let options = ImportOptions::new().expected_fingerprint(Fingerprint::of(&image)).monitor(monitor.clone());
-        store.import(ImageSource::unified(download.open()), &options)
+        let options = ImportOptions::new().expected_fingerprint(Fingerprint::of(&image));
+        store.import(ImageSource::unified(download.open()), &options, monitor)
     };
     failed(fetch("/bad", &Monitor::none()), ErrorKind::Mismatch);
     failed(fetch("/cut", &Monitor::none()), ErrorKind::Remote);

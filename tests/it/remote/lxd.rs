@@ -100,7 +100,7 @@ fn image_in_one_file_is_copied_by_alias_fingerprint_and_prefix() {
     for reference in ["box/one", &fingerprint.to_string(), &fingerprint.short()] {
         let scratch = Scratch::new();
         let store = store(&scratch);
-        let copied = copy(&remote, reference, &store, &amd64().copy_aliases(true)).unwrap();
+        let copied = copy(&remote, reference, &store, &amd64().copy_aliases(true), &Monitor::none()).unwrap();
         assert_eq!(copied.fingerprint, fingerprint);
         assert_eq!(bytes(&store, &fingerprint), (image.clone(), None));
         let told = store.resolve("box/one").unwrap();
@@ -120,7 +120,7 @@ fn image_in_two_files_is_copied_byte_for_byte() {
     let server = serving(fingerprint, move |_, line| answer(line, 200, &[("Content-Type", &kind)], &body));
     let scratch = Scratch::new();
     let store = store(&scratch);
-    copy(&remote(&server), "box/one", &store, &amd64()).unwrap();
+    copy(&remote(&server), "box/one", &store, &amd64(), &Monitor::none()).unwrap();
     assert_eq!(bytes(&store, &fingerprint), (meta, Some(rootfs)));
     assert_clean(&store);
 }
@@ -142,7 +142,7 @@ fn broken_split_download_restarts_and_is_never_joined_164() {
         });
         let scratch = Scratch::new();
         let store = store(&scratch);
-        let copied = copy(&remote(&server), "box/one", &store, &amd64());
+        let copied = copy(&remote(&server), "box/one", &store, &amd64(), &Monitor::none());
         if breaks == 1 {
             assert_eq!(copied.unwrap().fingerprint, fingerprint);
         } else {
@@ -165,7 +165,7 @@ fn bytes_with_another_digest_are_never_stored_157() {
         });
         let scratch = Scratch::new();
         let store = store(&scratch);
-        failed(copy(&remote(&server), "box/one", &store, &amd64()), ErrorKind::Mismatch);
+        failed(copy(&remote(&server), "box/one", &store, &amd64(), &Monitor::none()), ErrorKind::Mismatch);
         assert!(store.images().unwrap().is_empty());
         assert_clean(&store);
     }
@@ -195,7 +195,7 @@ fn parts_that_are_no_image_are_malformed_175() {
         let server = serving(fingerprint, move |_, line| answer(line, 200, &[("Content-Type", &kind)], &body));
         let scratch = Scratch::new();
         let store = store(&scratch);
-        failed(copy(&remote(&server), "box/one", &store, &amd64()), ErrorKind::Malformed);
+        failed(copy(&remote(&server), "box/one", &store, &amd64(), &Monitor::none()), ErrorKind::Malformed);
         assert!(store.images().unwrap().is_empty());
         assert_clean(&store);
     }
@@ -221,7 +221,7 @@ fn download_over_the_limits_is_refused() {
         let remote = Lxd::new(server.options().limits(limits.clone()), &server.url("")).unwrap();
         let scratch = Scratch::new();
         let store = store(&scratch);
-        let error = failed(copy(&remote, "box/one", &store, &amd64()), ErrorKind::LimitExceeded);
+        let error = failed(copy(&remote, "box/one", &store, &amd64(), &Monitor::none()), ErrorKind::LimitExceeded);
         assert_eq!(error.limit_name(), Some("download"));
         assert_clean(&store);
     }
@@ -304,7 +304,7 @@ fn token_is_sent_with_every_request_and_transient_errors_are_retried() {
     });
     let scratch = Scratch::new();
     let remote = remote(&server).secret("a/b c");
-    copy(&remote, &fingerprint.to_string(), &store(&scratch), &amd64()).unwrap();
+    copy(&remote, &fingerprint.to_string(), &store(&scratch), &amd64(), &Monitor::none()).unwrap();
     assert!(server.asked().iter().all(|asked| asked.path.ends_with("?secret=a%2Fb+c")));
     assert_eq!(server.asked().len(), 3);
 }
@@ -348,15 +348,16 @@ fn push_uploads_the_image_with_properties_and_waits() {
         let scratch = Scratch::new();
         let store = store(&scratch);
         let source = if split_image { split_stream("two") } else { stream(unified("one")) };
-        let image = store.import(source, &ImportOptions::new().property("a b", "c&d").unwrap()).unwrap();
+        let image =
+            store.import(source, &ImportOptions::new().property("a b", "c&d").unwrap(), &Monitor::none()).unwrap();
         let done = json!({"status_code": 200, "metadata": {"fingerprint": image.fingerprint, "size": "7"}});
         let (server, sent) = taking(vec![running(), json!({"fails": true}), running(), done], "/1.0/operations/1");
         let opened = store.open_image(&image.fingerprint).unwrap();
         let options = UploadOptions::new().alias(alias("new/one")).alias(alias("taken")).public(true);
         // Nothing is sent where an alias is in the way.
-        failed(remote(&server).upload(&opened, &options), ErrorKind::AlreadyExists);
+        failed(remote(&server).upload(&opened, &options, &Monitor::none()), ErrorKind::AlreadyExists);
         assert!(sent.lock().unwrap().is_empty());
-        remote(&server).upload(&opened, &options.reuse_aliases(true)).unwrap();
+        remote(&server).upload(&opened, &options.reuse_aliases(true), &Monitor::none()).unwrap();
         let sent = sent.lock().unwrap();
         for name in ["x-lxd", "x-incus"] {
             let header = |field: &str| sent[0].header(&format!("{name}-{field}"));
@@ -382,7 +383,7 @@ fn push_uploads_the_image_with_properties_and_waits() {
 fn upload_that_a_server_fails_or_misreports_is_an_error_of_its_own_kind() {
     let scratch = Scratch::new();
     let store = store(&scratch);
-    let image = store.import(stream(unified("one")), &ImportOptions::new()).unwrap();
+    let image = store.import(stream(unified("one")), &ImportOptions::new(), &Monitor::none()).unwrap();
     let opened = store.open_image(&image.fingerprint).unwrap();
     let ends = |code: u16, err: &str| json!({"status_code": code, "err": err});
     let other = json!({"status_code": 200, "metadata": {"fingerprint": "0".repeat(64)}});
@@ -395,10 +396,10 @@ fn upload_that_a_server_fails_or_misreports_is_an_error_of_its_own_kind() {
         (ends(200, ""), "/1.0/operations/gone", ErrorKind::NotFound),
     ] {
         let (server, _) = taking(vec![state], operation);
-        failed(remote(&server).upload(&opened, &UploadOptions::new()), kind);
+        failed(remote(&server).upload(&opened, &UploadOptions::new(), &Monitor::none()), kind);
     }
     let stranger = Server::tls(|_, line| sync(line, &json!({"auth": "untrusted"})));
-    let error = failed(remote(&stranger).upload(&opened, &UploadOptions::new()), ErrorKind::Remote);
+    let error = failed(remote(&stranger).upload(&opened, &UploadOptions::new(), &Monitor::none()), ErrorKind::Remote);
     assert!(error.to_string().contains("trust"), "{error}");
     assert_eq!(stranger.asked().len(), 1);
 }
@@ -428,7 +429,7 @@ fn download_is_limited_to_the_announced_size() {
         });
         let scratch = Scratch::new();
         let store = store(&scratch);
-        let error = failed(copy(&remote(&server), "box/one", &store, &amd64()), ErrorKind::Mismatch);
+        let error = failed(copy(&remote(&server), "box/one", &store, &amd64(), &Monitor::none()), ErrorKind::Mismatch);
         assert!(error.to_string().contains("size"), "{error}");
         assert!(sent.load(Ordering::SeqCst) < 100, "the server went on to send");
         assert_clean(&store);
@@ -442,8 +443,8 @@ fn errors_contain_no_secret() {
     let remote = remote(&server).secret("S3C/RET");
     let scratch = Scratch::new();
     for error in [
-        copy(&remote, &digits, &store(&scratch), &amd64()).unwrap_err(),
-        copy(&remote, "nothing", &store(&scratch), &amd64()).unwrap_err(),
+        copy(&remote, &digits, &store(&scratch), &amd64(), &Monitor::none()).unwrap_err(),
+        copy(&remote, "nothing", &store(&scratch), &amd64(), &Monitor::none()).unwrap_err(),
     ] {
         let all = format!("{error} {error:?} {:?} {remote:?}", error.hint());
         assert!(!all.contains("S3C"), "{all}");

@@ -29,7 +29,7 @@ fn remote(server: &Server) -> Simplestreams {
 }
 
 fn mirror_all(server: &Server, target: MirrorTarget<'_>) -> Mirrored {
-    let done = mirror(&remote(server), target, &MirrorOptions::new().delete(true)).unwrap();
+    let done = mirror(&remote(server), target, &MirrorOptions::new().delete(true), &Monitor::none()).unwrap();
     assert!(done.failed.is_empty() && done.omissions.is_empty(), "{done:?}");
     done
 }

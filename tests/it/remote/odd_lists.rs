@@ -97,7 +97,7 @@ fn asking_for_an_unusable_image_says_why() {
     list(&files, &json!({"box:1": product(&json!({"20240101": {"items": items}}))}));
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
-    let error = failed(copy(&remote(&server), "box", &store, &amd64()), ErrorKind::Malformed);
+    let error = failed(copy(&remote(&server), "box", &store, &amd64(), &Monitor::none()), ErrorKind::Malformed);
     assert!(error.message().contains("box:1/20240101/lxd.tar.xz"), "{error}");
     assert!(error.message().contains("combined_squashfs_sha256"), "{error}");
 }
@@ -135,7 +135,7 @@ fn list_that_is_damaged_does_not_hide_other_lists() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let options = MirrorOptions::new().delete(true);
-    failed(mirror(&remote(&server), MirrorTarget::Store(&store), &options), ErrorKind::Remote);
+    failed(mirror(&remote(&server), MirrorTarget::Store(&store), &options, &Monitor::none()), ErrorKind::Remote);
 }
 
 #[test]
@@ -151,7 +151,10 @@ fn mirror_does_not_delete_what_became_unusable() {
     lists(&items);
     let scratch = Scratch::new();
     let tree = Tree::create(scratch.join("tree")).unwrap();
-    let run = || mirror(&remote(&server), MirrorTarget::Tree(&tree), &MirrorOptions::new().delete(true)).unwrap();
+    let run = || {
+        mirror(&remote(&server), MirrorTarget::Tree(&tree), &MirrorOptions::new().delete(true), &Monitor::none())
+            .unwrap()
+    };
     assert_eq!(run().copied.len(), 2);
     let mut odd = items.clone();
     odd["squashfs"]["size"] = json!("text");
@@ -176,12 +179,12 @@ fn size_that_is_not_told_is_decided_by_the_digest() {
     list(&files, &json!({"box": product(&json!({"20240101": {"items": items}}))}));
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
-    assert_eq!(copy(&remote(&server), "box", &store, &amd64()).unwrap().fingerprint, good);
+    assert_eq!(copy(&remote(&server), "box", &store, &amd64(), &Monitor::none()).unwrap().fingerprint, good);
     let mut limits = lxd_image::Limits::default();
     limits.download = 100;
     let small = Simplestreams::new(server.options().limits(limits), &server.url("")).unwrap();
     store.delete(&good).unwrap();
-    failed(copy(&small, "box", &store, &amd64()), ErrorKind::LimitExceeded);
+    failed(copy(&small, "box", &store, &amd64(), &Monitor::none()), ErrorKind::LimitExceeded);
 }
 
 #[test]
@@ -209,7 +212,7 @@ fn paths_of_real_lists_are_found() {
         put(&files, asked, bytes.clone());
         let store = Store::open(scratch.join(&path.replace('/', "_"))).unwrap();
         let remote = Simplestreams::new(server.options(), &server.url("/dir")).unwrap();
-        assert_eq!(copy(&remote, "box", &store, &amd64()).unwrap().fingerprint, good, "{path}");
+        assert_eq!(copy(&remote, "box", &store, &amd64(), &Monitor::none()).unwrap().fingerprint, good, "{path}");
     }
 }
 
@@ -327,7 +330,7 @@ fn mirror_into_a_tree_names_what_it_makes_up() {
     let remote = Lxd::new(server.options(), &server.url("")).unwrap();
     let scratch = Scratch::new();
     let tree = Tree::create(scratch.join("tree")).unwrap();
-    let done = mirror(&remote, MirrorTarget::Tree(&tree), &MirrorOptions::new()).unwrap();
+    let done = mirror(&remote, MirrorTarget::Tree(&tree), &MirrorOptions::new(), &Monitor::none()).unwrap();
     assert_eq!((done.copied.len(), done.failed.len()), (1, 0), "{:?}", done.failed);
     let told: Vec<_> = done.omissions.iter().map(ToString::to_string).collect();
     assert!(told.iter().any(|line| line.contains("property `release`")), "{told:?}");
@@ -369,11 +372,11 @@ fn file_that_changes_each_time_is_begun_three_times_by_every_call() {
         server.forget();
         asked
     };
-    assert!(copy(&remote, "web", &store, &amd64()).is_err());
+    assert!(copy(&remote, "web", &store, &amd64(), &Monitor::none()).is_err());
     assert_eq!(exports(), 6);
-    let mut done = mirror(&remote, MirrorTarget::Store(&store), &MirrorOptions::new());
+    let mut done = mirror(&remote, MirrorTarget::Store(&store), &MirrorOptions::new(), &Monitor::none());
     assert_eq!(exports(), 6, "{done:?}");
-    done = mirror(&remote, MirrorTarget::Tree(&tree), &MirrorOptions::new());
+    done = mirror(&remote, MirrorTarget::Tree(&tree), &MirrorOptions::new(), &Monitor::none());
     assert_eq!(exports(), 6, "{done:?}");
 }
 

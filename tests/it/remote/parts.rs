@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 use lxd_image::remote::{Lxd, RetryPolicy, UploadOptions};
 use lxd_image::server::{Client, Handler, Request, ServerOptions};
 use lxd_image::store::{ImportOptions, OpenedImage, Store};
-use lxd_image::{ErrorKind, Fingerprint};
+use lxd_image::{ErrorKind, Fingerprint, Monitor};
 
 use super::server::{Asked, Line, Server, Then};
 use crate::store::{metadata, stream, unified_with};
@@ -81,7 +81,7 @@ fn image() -> (OpenedImage, Vec<u8>) {
     let noise: Vec<u8> =
         (0..3_200_u32).flat_map(|number| Fingerprint::of(&number.to_be_bytes()).as_bytes().to_vec()).collect();
     let bytes = unified_with(&metadata("large", ""), &noise);
-    let imported = store.import(stream(bytes.clone()), &ImportOptions::new()).unwrap();
+    let imported = store.import(stream(bytes.clone()), &ImportOptions::new(), &Monitor::none()).unwrap();
     (store.open_image(&imported.fingerprint).unwrap(), bytes)
 }
 
@@ -115,7 +115,7 @@ fn upload_goes_on_where_the_line_was_cut() {
     let (image, bytes) = image();
     let store = Store::in_memory().unwrap();
     let server = server(store.clone(), breaks("PATCH", &[Fault::Within(10_000), Fault::Within(5_000)]));
-    remote(&server).upload(&image, &UploadOptions::new()).unwrap();
+    remote(&server).upload(&image, &UploadOptions::new(), &Monitor::none()).unwrap();
     assert!(arrived(&store, &image, &bytes));
     let total = bytes.len();
     let expected = [0, 10_000, 15_000].map(|start| format!("bytes {start}-{}/{total}", total - 1));
@@ -127,7 +127,7 @@ fn part_whose_response_was_lost_is_not_sent_twice() {
     let (image, bytes) = image();
     let store = Store::in_memory().unwrap();
     let server = server(store.clone(), breaks("PATCH", &[Fault::Behind]));
-    remote(&server).upload(&image, &UploadOptions::new()).unwrap();
+    remote(&server).upload(&image, &UploadOptions::new(), &Monitor::none()).unwrap();
     assert!(arrived(&store, &image, &bytes));
     assert_eq!(ranges(&server).len(), 1);
 }
@@ -145,7 +145,7 @@ fn import_whose_response_was_lost_is_found_done() {
             _ => Fault::None,
         }
     });
-    remote(&server).upload(&image, &UploadOptions::new()).unwrap();
+    remote(&server).upload(&image, &UploadOptions::new(), &Monitor::none()).unwrap();
     assert!(arrived(&store, &image, &bytes));
 }
 
@@ -155,10 +155,10 @@ fn later_run_goes_on_with_an_upload_that_failed() {
     let store = Store::in_memory().unwrap();
     let faults = [Fault::Within(10_000), Fault::Within(0), Fault::Within(0), Fault::Within(0)];
     let server = server(store.clone(), breaks("PATCH", &faults));
-    let error = remote(&server).upload(&image, &UploadOptions::new()).unwrap_err();
+    let error = remote(&server).upload(&image, &UploadOptions::new(), &Monitor::none()).unwrap_err();
     assert!(error.is_transient(), "{error}");
     server.forget();
-    remote(&server).upload(&image, &UploadOptions::new()).unwrap();
+    remote(&server).upload(&image, &UploadOptions::new(), &Monitor::none()).unwrap();
     assert!(arrived(&store, &image, &bytes));
 }
 
@@ -174,7 +174,7 @@ fn server_without_the_extension_gets_one_request() {
         let fault = if asked.method == "POST" { Fault::Within(100) } else { Fault::None };
         pass(&handler, asked, fault, line)
     });
-    let error = remote(&server).upload(&image, &UploadOptions::new()).unwrap_err();
+    let error = remote(&server).upload(&image, &UploadOptions::new(), &Monitor::none()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Remote);
     assert_eq!(server.asked().iter().filter(|asked| asked.method == "POST").count(), 1);
     assert_eq!(ranges(&server), Vec::<String>::new());
@@ -189,11 +189,11 @@ fn image_that_arrived_meanwhile_ends_an_upload() {
     let server = server(store.clone(), move |asked| {
         posts += u32::from(asked.method == "POST");
         if asked.method == "POST" && posts == 1 {
-            other.import(stream(whole.clone()), &ImportOptions::new()).unwrap();
+            other.import(stream(whole.clone()), &ImportOptions::new(), &Monitor::none()).unwrap();
             return Fault::Within(10);
         }
         Fault::None
     });
-    remote(&server).upload(&image, &UploadOptions::new()).unwrap();
+    remote(&server).upload(&image, &UploadOptions::new(), &Monitor::none()).unwrap();
     assert!(arrived(&store, &image, &bytes));
 }

@@ -46,7 +46,7 @@ fn image(scratch: &Scratch, name: &str, created: i64) -> (PathBuf, PathBuf) {
         .form(ImageForm::Split)
         .rootfs_format(RootfsFormat::SquashFs);
     let out = scratch.join(&format!("{name}.tar.xz"));
-    pack(&Rootfs::open(&root).unwrap(), &out, &options).unwrap();
+    pack(&Rootfs::open(&root).unwrap(), &out, &options, &Monitor::none()).unwrap();
     let rootfs = scratch.join(&format!("{name}.tar.xz.root"));
     (out, rootfs)
 }
@@ -84,12 +84,12 @@ fn tree_of_the_real_incus_simplestreams_is_listed_copied_and_followed() {
     assert_eq!(names, ["Box/one/default", "Box/one/default/amd64"]);
     let store = Store::open(scratch.join("store")).unwrap();
     let options = CopyOptions::new().alias(alias("box")).auto_update(true).architectures(["amd64".parse().unwrap()]);
-    let image = copy(&remote, "Box/one/default", &store, &options).unwrap();
+    let image = copy(&remote, "Box/one/default", &store, &options, &Monitor::none()).unwrap();
     assert_eq!(image.fingerprint, listed[0].fingerprint);
     add("second", 1_700_100_000);
     collect(&tree, "", &files);
     let upstreams = RemoteRefresh::new(|source| open_source(source, ClientOptions::new()));
-    let done = store.refresh(&image.fingerprint, &upstreams, &RefreshOptions::new()).unwrap();
+    let done = store.refresh(&image.fingerprint, &upstreams, &RefreshOptions::new(), &Monitor::none()).unwrap();
     let newest = remote.list(&Monitor::none()).unwrap().remove(0).fingerprint;
     assert_eq!(done, Refreshed::Replaced { fingerprint: newest });
     assert_eq!(store.resolve("box").unwrap().fingerprint, newest);

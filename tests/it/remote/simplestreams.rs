@@ -93,7 +93,7 @@ fn newest_image_of_an_alias_is_copied_with_all_that_is_told_of_it_and_followed()
     );
     let remote = remote(&server);
     let options = amd64().alias(alias("mine")).copy_aliases(true).auto_update(true).public(true);
-    let image = copy(&remote, "box", &store, &options).unwrap();
+    let image = copy(&remote, "box", &store, &options, &Monitor::none()).unwrap();
     assert_eq!(image.fingerprint, fingerprint);
     let names: Vec<_> = image.aliases.iter().map(|alias| &*alias.name).collect();
     assert_eq!(names, ["box", "box/1", "box/1/amd64", "box/amd64", "mine"]);
@@ -118,7 +118,7 @@ fn newest_image_of_an_alias_is_copied_with_all_that_is_told_of_it_and_followed()
     let (newest, next) = split_items(&files, "newest");
     list(&files, &json!({"box:1:default:amd64": product(&json!({"20240301": {"items": newest}}))}));
     let upstreams = RemoteRefresh::new(|source| open_source(source, lxd_image::remote::ClientOptions::new()));
-    let done = store.refresh(&fingerprint, &upstreams, &RefreshOptions::new()).unwrap();
+    let done = store.refresh(&fingerprint, &upstreams, &RefreshOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(done, Refreshed::Replaced { fingerprint: next });
     let now = store.resolve("mine").unwrap();
     assert_eq!((now.fingerprint, now.aliases.len()), (next, 5));
@@ -191,9 +191,9 @@ fn lying_simplestreams_server_leaves_the_store_empty() {
         change(&mut items);
         list(&files, &json!({"box": product(&json!({"20240101": {"items": items}}))}));
         for reference in ["box", &fingerprint.to_string()] {
-            let error = copy(&remote, reference, &store, &amd64()).expect_err("a lie was believed");
+            let error = copy(&remote, reference, &store, &amd64(), &Monitor::none()).expect_err("a lie was believed");
             assert!(kinds.contains(&error.kind()), "{error}");
-            assert!(store.get_or_fetch(&remote, reference, &amd64()).is_err());
+            assert!(store.get_or_fetch(&remote, reference, &amd64(), &Monitor::none()).is_err());
         }
     };
     let mismatch = &[ErrorKind::Mismatch][..];
@@ -225,7 +225,7 @@ fn lying_simplestreams_server_leaves_the_store_empty() {
     assert!(store.images().unwrap().is_empty());
     assert!(crate::store::files(&path).is_empty());
     list(&files, &json!({"box": product(&json!({"20240101": {"items": good}}))}));
-    assert_eq!(copy(&remote, "box", &store, &amd64()).unwrap().fingerprint, fingerprint);
+    assert_eq!(copy(&remote, "box", &store, &amd64(), &Monitor::none()).unwrap().fingerprint, fingerprint);
 }
 
 /// hostile.md 161, 162, 163.
@@ -248,8 +248,8 @@ fn lists_that_are_odd_are_read_and_lists_that_are_hostile_are_refused() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let monitor = Monitor::none();
-    let options = amd64().copy_aliases(true).monitor(monitor.clone());
-    let copied = copy(&remote, "a", &store, &options).unwrap();
+    let options = amd64().copy_aliases(true);
+    let copied = copy(&remote, "a", &store, &options, &monitor).unwrap();
     let names: Vec<_> = copied.aliases.iter().map(|alias| &*alias.name).collect();
     assert_eq!(names, ["a", "a/amd64"]);
     // What no address can hold is no alias of a store, and is told.
@@ -334,12 +334,12 @@ fn tree_on_this_machines_disk_is_a_remote_too() {
     let url = format!("file://{}", tree.display()).replace(' ', "%20").parse().unwrap();
     let remote = Simplestreams::new(lxd_image::remote::ClientOptions::new(), &url).unwrap();
     let store = Store::open(scratch.join("store")).unwrap();
-    assert_eq!(copy(&remote, "box", &store, &amd64()).unwrap().fingerprint, fingerprint);
+    assert_eq!(copy(&remote, "box", &store, &amd64(), &Monitor::none()).unwrap().fingerprint, fingerprint);
     std::fs::write(tree.join("images/x.squashfs"), b"short").unwrap();
     store.delete(&fingerprint).unwrap();
-    failed(copy(&remote, "box", &store, &amd64()), ErrorKind::Mismatch);
+    failed(copy(&remote, "box", &store, &amd64(), &Monitor::none()), ErrorKind::Mismatch);
     std::fs::remove_file(tree.join("images/x.squashfs")).unwrap();
-    failed(copy(&remote, "box", &store, &amd64()), ErrorKind::NotFound);
+    failed(copy(&remote, "box", &store, &amd64(), &Monitor::none()), ErrorKind::NotFound);
     assert!(files_of(&store).is_empty());
 }
 

@@ -61,7 +61,8 @@ fn store(scratch: &Scratch) -> Store {
 #[test]
 fn copy_without_trust_is_refused_before_the_download() {
     let (scratch, registry) = (Scratch::new(), Registry::new("a"));
-    let error = failed(copy(&registry, "box", &store(&scratch), &CopyOptions::new()), ErrorKind::Unsupported);
+    let error =
+        failed(copy(&registry, "box", &store(&scratch), &CopyOptions::new(), &Monitor::none()), ErrorKind::Unsupported);
     assert!(error.to_string().contains("sha256:of-a-manifest"), "{error}");
     assert_eq!(registry.downloads(), 0);
 }
@@ -70,7 +71,14 @@ fn copy_without_trust_is_refused_before_the_download() {
 fn copy_with_trust_stores_the_image_under_the_digest_of_its_bytes() {
     let (scratch, registry) = (Scratch::new(), Registry::new("a"));
     let store = store(&scratch);
-    let image = copy(&registry, "box", &store, &CopyOptions::new().trust_transport(true).alias(alias("mine"))).unwrap();
+    let image = copy(
+        &registry,
+        "box",
+        &store,
+        &CopyOptions::new().trust_transport(true).alias(alias("mine")),
+        &Monitor::none(),
+    )
+    .unwrap();
     assert_eq!(image.fingerprint, registry.digest());
     assert_eq!(reads(&store, &image.fingerprint), registry.bytes);
     assert_eq!(store.resolve("mine").unwrap().fingerprint, image.fingerprint);
@@ -79,7 +87,8 @@ fn copy_with_trust_stores_the_image_under_the_digest_of_its_bytes() {
 #[test]
 fn copy_with_trust_records_the_reference_as_the_alias_of_the_source() {
     let (scratch, registry) = (Scratch::new(), Registry::new("a"));
-    let image = copy(&registry, "box", &store(&scratch), &CopyOptions::new().trust_transport(true)).unwrap();
+    let image =
+        copy(&registry, "box", &store(&scratch), &CopyOptions::new().trust_transport(true), &Monitor::none()).unwrap();
     let source = image.source.unwrap();
     assert_eq!((&*source.server, &*source.protocol, &*source.alias), ("https://registry.example", "oci", "box"));
 }
@@ -89,8 +98,8 @@ fn copy_of_an_image_that_is_here_adds_its_alias() {
     let (scratch, registry) = (Scratch::new(), Registry::new("a"));
     let store = store(&scratch);
     let options = CopyOptions::new().trust_transport(true);
-    copy(&registry, "box", &store, &options).unwrap();
-    copy(&registry, "box", &store, &options.alias(alias("later"))).unwrap();
+    copy(&registry, "box", &store, &options, &Monitor::none()).unwrap();
+    copy(&registry, "box", &store, &options.alias(alias("later")), &Monitor::none()).unwrap();
     assert_eq!(store.resolve("later").unwrap().fingerprint, registry.digest());
 }
 
@@ -98,7 +107,10 @@ fn copy_of_an_image_that_is_here_adds_its_alias() {
 fn copy_with_the_expected_fingerprint_needs_no_trust() {
     let (scratch, registry) = (Scratch::new(), Registry::new("a"));
     let options = CopyOptions::new().expected_fingerprint(registry.digest());
-    assert_eq!(copy(&registry, "box", &store(&scratch), &options).unwrap().fingerprint, registry.digest());
+    assert_eq!(
+        copy(&registry, "box", &store(&scratch), &options, &Monitor::none()).unwrap().fingerprint,
+        registry.digest()
+    );
 }
 
 #[test]
@@ -106,7 +118,7 @@ fn copy_with_another_expected_fingerprint_leaves_the_store_empty() {
     let (scratch, registry) = (Scratch::new(), Registry::new("a"));
     let store = store(&scratch);
     let options = CopyOptions::new().expected_fingerprint(Fingerprint::of(b"another")).trust_transport(true);
-    failed(copy(&registry, "box", &store, &options), ErrorKind::Mismatch);
+    failed(copy(&registry, "box", &store, &options, &Monitor::none()), ErrorKind::Mismatch);
     assert_eq!(store.images().unwrap().len(), 0);
 }
 
@@ -115,8 +127,8 @@ fn copy_of_an_expected_image_that_is_here_downloads_nothing() {
     let (scratch, registry) = (Scratch::new(), Registry::new("a"));
     let store = store(&scratch);
     let options = CopyOptions::new().expected_fingerprint(registry.digest());
-    copy(&registry, "box", &store, &options).unwrap();
-    copy(&registry, "box", &store, &options).unwrap();
+    copy(&registry, "box", &store, &options, &Monitor::none()).unwrap();
+    copy(&registry, "box", &store, &options, &Monitor::none()).unwrap();
     assert_eq!(registry.downloads(), 1);
 }
 
@@ -124,14 +136,14 @@ fn copy_of_an_expected_image_that_is_here_downloads_nothing() {
 fn auto_update_is_refused() {
     let (scratch, registry) = (Scratch::new(), Registry::new("a"));
     let options = CopyOptions::new().trust_transport(true).auto_update(true);
-    failed(copy(&registry, "box", &store(&scratch), &options), ErrorKind::Unsupported);
+    failed(copy(&registry, "box", &store(&scratch), &options, &Monitor::none()), ErrorKind::Unsupported);
 }
 
 #[test]
 fn get_or_fetch_is_refused() {
     let (scratch, registry) = (Scratch::new(), Registry::new("a"));
     let options = CopyOptions::new().trust_transport(true);
-    failed(store(&scratch).get_or_fetch(&registry, "box", &options), ErrorKind::Unsupported);
+    failed(store(&scratch).get_or_fetch(&registry, "box", &options, &Monitor::none()), ErrorKind::Unsupported);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Direct import: hash and place of the image of an alias, for the architectures that the importer runs.
 //! What the client names as the host goes nowhere unless it is one.
 
-use lxd_image::Fingerprint;
 use lxd_image::protocol::direct::{self, ARCHITECTURES, Answer};
 use lxd_image::server::{Request, Response, ServerOptions};
 use lxd_image::store::{ImportOptions, StoredImage};
+use lxd_image::{Fingerprint, Monitor};
 
 use super::{Served, json, request, trusted, with};
 use crate::store::{alias, split_stream, stream, unified, unified_with};
@@ -24,7 +24,7 @@ fn answer(response: &Response) -> Answer {
 fn of(served: &Served, tag: &str, architecture: &str, properties: &str, aliases: &[&str]) -> StoredImage {
     let metadata = format!("architecture: {architecture}\ncreation_date: 1700000000\nproperties: {{{properties}}}\n");
     let options = aliases.iter().fold(ImportOptions::new().public(true), |options, name| options.alias(alias(name)));
-    served.store.import(stream(unified_with(&metadata, tag.as_bytes())), &options).unwrap()
+    served.store.import(stream(unified_with(&metadata, tag.as_bytes())), &options, &Monitor::none()).unwrap()
 }
 
 #[test]
@@ -116,7 +116,10 @@ fn alias_of_each_architecture_is_found_without_the_one_of_all() {
 #[test]
 fn direct_import_of_a_split_image_is_refused_with_a_reason() {
     let served = Served::new();
-    served.store.import(split_stream("two"), &ImportOptions::new().public(true).alias(alias("two"))).unwrap();
+    served
+        .store
+        .import(split_stream("two"), &ImportOptions::new().public(true).alias(alias("two")), &Monitor::none())
+        .unwrap();
     let (status, error) = json(served.handler.handle(with(request("GET", "/two"), "host", "a")));
     assert_eq!(status, 404);
     assert!(error["error"].as_str().unwrap().contains("two files"), "{error}");

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::pulling::Elsewhere;
 use super::{body, json, object, request, sent, trusted, with};
 use crate::store::{fingerprint, stream, unified};
+use lxd_image::Monitor;
 
 /// The time in which one server hears of another one.
 const SOON: Duration = Duration::from_secs(20);
@@ -64,7 +65,7 @@ fn until(mut holds: impl FnMut() -> bool) {
 #[test]
 fn download_token_of_one_server_opens_at_another() {
     let two = Two::new();
-    let image = two.store.import(stream(unified("private")), &ImportOptions::new()).unwrap();
+    let image = two.store.import(stream(unified("private")), &ImportOptions::new(), &Monitor::none()).unwrap();
     let path = format!("/1.0/images/{}", image.fingerprint);
     let (operation, secret) = began(ask(&two.one, "POST", &format!("{path}/secret")));
     let get = |secret: &str| two.other.handle(request("GET", &format!("{path}?secret={secret}"))).status;
@@ -75,7 +76,7 @@ fn download_token_of_one_server_opens_at_another() {
 #[test]
 fn token_that_is_revoked_at_another_server_opens_nothing() {
     let two = Two::new();
-    let image = two.store.import(stream(unified("private")), &ImportOptions::new()).unwrap();
+    let image = two.store.import(stream(unified("private")), &ImportOptions::new(), &Monitor::none()).unwrap();
     let path = format!("/1.0/images/{}", image.fingerprint);
     let (operation, secret) = began(ask(&two.one, "POST", &format!("{path}/secret")));
     object(ask(&two.other, "DELETE", &operation));
@@ -111,7 +112,7 @@ fn secret_of_an_upload_follows_its_operation_at_another_server() {
 #[test]
 fn operation_is_found_listed_and_awaited_at_another_server() {
     let two = Two::new();
-    let image = two.store.import(stream(unified("one")), &ImportOptions::new()).unwrap();
+    let image = two.store.import(stream(unified("one")), &ImportOptions::new(), &Monitor::none()).unwrap();
     let (operation, _) = began(ask(&two.one, "DELETE", &format!("/1.0/images/{}", image.fingerprint)));
     let ended = object(ask(&two.other, "GET", &format!("{operation}/wait?timeout=20")));
     assert_eq!((&ended["status_code"], &ended["description"]), (&json!(200), &json!("Deleting image")));

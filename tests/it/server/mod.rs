@@ -5,9 +5,9 @@
 use std::path::PathBuf;
 
 use http::{HeaderName, HeaderValue, Method};
-use lxd_image::Fingerprint;
 use lxd_image::server::{Client, Handler, Request, Response, ServerOptions};
 use lxd_image::store::{ImportOptions, Store, StoredImage};
+use lxd_image::{Fingerprint, Monitor};
 use serde_json::Value;
 
 use crate::store::{Scratch, alias, stream, unified};
@@ -57,7 +57,7 @@ impl Served {
     pub(crate) fn import(&self, tag: &str, aliases: &[&str], public: bool) -> StoredImage {
         let options =
             aliases.iter().fold(ImportOptions::new().public(public), |options, name| options.alias(alias(name)));
-        self.store.import(stream(unified(tag)), &options).unwrap()
+        self.store.import(stream(unified(tag)), &options, &Monitor::none()).unwrap()
     }
 
     /// What a stranger gets.

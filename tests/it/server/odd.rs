@@ -119,8 +119,9 @@ fn invalid_date_is_clamped_and_reported() {
             if line.starts_with("creation_date") { format!("creation_date: {seconds}\n") } else { format!("{line}\n") }
         });
         let monitor = Monitor::none();
-        let options = ImportOptions::new().public(true).monitor(monitor.clone());
-        let image = served.store.import(stream(unified_with(&about.collect::<String>(), b"x")), &options).unwrap();
+        let options = ImportOptions::new().public(true);
+        let image =
+            served.store.import(stream(unified_with(&about.collect::<String>(), b"x")), &options, &monitor).unwrap();
         let told = object(served.get(&format!("/1.0/images/{}", image.fingerprint)));
         assert_eq!(told["created_at"], json!(shown), "{seconds}");
         let clamped = monitor.omissions().iter().any(|omission| matches!(omission.what, Omitted::Clamped { .. }));
@@ -143,7 +144,7 @@ fn update_source_is_shown_to_trusted_clients_only() {
     let served = Served::new();
     let source = UpdateSource::new("https://elsewhere.example/x?token=hidden", "direct", "");
     let options = ImportOptions::new().public(true).source(source.clone());
-    let image = served.store.import(stream(unified("one")), &options).unwrap();
+    let image = served.store.import(stream(unified("one")), &options, &Monitor::none()).unwrap();
     let path = format!("/1.0/images/{}", image.fingerprint);
     let told = [served.get(&path), served.get("/1.0/images?recursion=1")].map(object);
     assert!(!Value::from(told.to_vec()).to_string().contains("elsewhere"));
@@ -187,7 +188,10 @@ fn alias_of_an_import_is_validated() {
     let served = Served::new();
     let mut odd = alias("odd");
     "..".clone_into(&mut odd.name);
-    assert_kind(served.store.import(stream(unified("one")), &ImportOptions::new().alias(odd)), ErrorKind::InvalidInput);
+    assert_kind(
+        served.store.import(stream(unified("one")), &ImportOptions::new().alias(odd), &Monitor::none()),
+        ErrorKind::InvalidInput,
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use lxd_image::server::{Body, Response, ServerOptions};
 use lxd_image::store::{ImportOptions, StoredImage};
-use lxd_image::{Fingerprint, ImageType};
+use lxd_image::{Fingerprint, ImageType, Monitor};
 
 use super::{Served, request, trusted, with};
 use crate::store::{alias, split_stream, stream, unified, unified_with};
@@ -29,7 +29,7 @@ fn described(served: &Served, tag: &str, properties: &serde_json::Value, aliases
     let architecture = properties.get("architecture").and_then(|name| name.as_str()).unwrap_or("x86_64");
     let metadata = format!("{{architecture: {architecture}, creation_date: 1700000000, properties: {properties}}}");
     let options = aliases.iter().fold(ImportOptions::new().public(true), |options, name| options.alias(alias(name)));
-    served.store.import(stream(unified_with(&metadata, tag.as_bytes())), &options).unwrap()
+    served.store.import(stream(unified_with(&metadata, tag.as_bytes())), &options, &Monitor::none()).unwrap()
 }
 
 /// The names in a list, in its order.
@@ -138,7 +138,7 @@ fn search_filters_the_list_and_keeps_the_form() {
     described(&served, "one", &json("Debian", "bookworm", "x86_64"), &["debian/12"]);
     let arm = described(&served, "two", &json("Debian", "bookworm", "aarch64"), &["debian/12/arm64"]);
     described(&served, "three", &json("Ubuntu", "jammy", "x86_64"), &["ubuntu/22.04", "jammy"]);
-    served.store.import(split_stream("four"), &ImportOptions::new().public(true)).unwrap();
+    served.store.import(split_stream("four"), &ImportOptions::new().public(true), &Monitor::none()).unwrap();
     let found = |query: &str| page(&served, &format!("/?sort=name&{query}"));
     assert_eq!(names(&found("q=debian+12"))[..2], ["debian&#x2f;12", "debian&#x2f;12&#x2f;arm64"]);
     assert_eq!(names(&found("q=JAMMY")), ["jammy"]);
@@ -162,7 +162,7 @@ fn search_sorts_by_the_requested_order() {
     let made = |tag: &str, created: i64, content: &[u8]| {
         let metadata = format!("{{architecture: x86_64, creation_date: {created}, properties: {{}}}}");
         let options = ImportOptions::new().public(true).alias(alias(tag));
-        served.store.import(stream(unified_with(&metadata, content)), &options).unwrap();
+        served.store.import(stream(unified_with(&metadata, content)), &options, &Monitor::none()).unwrap();
     };
     made("b", 1_700_000_000, &[1; 10]);
     made("C", 1_600_000_000, &[2; 100_000]);
@@ -211,7 +211,10 @@ fn image_page_shows_metadata_and_links_its_files() {
         &serde_json::json!({"os": "Debian", "note": "first\nsecond"}),
         &["debian/12", "stable"],
     );
-    let two = served.store.import(split_stream("two"), &ImportOptions::new().public(true).alias(alias("two"))).unwrap();
+    let two = served
+        .store
+        .import(split_stream("two"), &ImportOptions::new().public(true).alias(alias("two")), &Monitor::none())
+        .unwrap();
     let text = page(&served, &format!("/images/{}", one.fingerprint));
     for part in [
         "debian&#x2f;12",
@@ -328,7 +331,7 @@ fn assets_are_cached_under_paths_with_their_digest() {
 #[test]
 fn page_of_an_empty_store_explains_how_to_fill_it() {
     let served = Served::new();
-    served.store.import(stream(unified("private")), &ImportOptions::new()).unwrap();
+    served.store.import(stream(unified("private")), &ImportOptions::new(), &Monitor::none()).unwrap();
     let text = page(&served, "/");
     assert!(text.contains("No images yet") && text.contains("--public") && !text.contains("<form"), "{text}");
 }

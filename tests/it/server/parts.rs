@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lxd_image::server::{Client, Handler, Request, Response, ServerOptions};
 use lxd_image::store::{CheckOptions, Store, StoreOptions};
-use lxd_image::{Fingerprint, Limits};
+use lxd_image::{Fingerprint, Limits, Monitor};
 use serde_json::{Value, json};
 
 use super::{Served, body, form, json, object, request, trusted, with};
@@ -252,7 +252,8 @@ fn part_without_its_note_is_swept_by_a_repair() {
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(root.join(format!("catalog.sqlite{suffix}")));
     }
-    let report = Store::repair(&root, &StoreOptions::new(), &CheckOptions::new().repair(true)).unwrap();
+    let report =
+        Store::repair(&root, &StoreOptions::new(), &CheckOptions::new().repair(true), &Monitor::none()).unwrap();
     assert_eq!((report.swept, blobs(&root)), (1, 0), "{:?}", report.findings);
 }
 

@@ -91,20 +91,20 @@ impl ImageTransfer for Elsewhere {
         thread::sleep(Duration::from_millis(50));
         if self.raced.load(Ordering::SeqCst) {
             let tag = self.tag(|found| found == wanted).unwrap();
-            store.import(stream(unified(&tag)), &ImportOptions::new().cached(true).public(true))?;
+            store.import(stream(unified(&tag)), &ImportOptions::new().cached(true).public(true), &Monitor::none())?;
         }
         let tag = self.tag(|found| found == wanted).ok_or_else(|| Error::new(ErrorKind::NotFound, "no such image"))?;
         let bytes = unified(if self.lies.load(Ordering::SeqCst) { "a lie" } else { &tag });
         let source = UpdateSource::new("https://elsewhere", "lxd", alias.unwrap_or_default());
         let options = ImportOptions::new().cached(true).public(true).expected_fingerprint(*wanted).source(source);
-        store.import(stream(bytes), &options)
+        store.import(stream(bytes), &options, &Monitor::none())
     }
 
-    fn pull(&self, source: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage> {
+    fn pull(&self, source: &Pull, store: &Store, options: ImportOptions, monitor: &Monitor) -> Result<StoredImage> {
         self.reached()?;
         if source.alias.as_deref() == Some("endless") {
             loop {
-                options.monitored().check()?;
+                monitor.check()?;
                 thread::sleep(Duration::from_millis(5));
             }
         }
@@ -114,13 +114,13 @@ impl ImageTransfer for Elsewhere {
         let named = source.alias.clone().unwrap_or_else(|| source.url.clone());
         let tag = self.images.lock().unwrap().get(&(named, ImageType::Container)).cloned();
         let tag = tag.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such image"))?;
-        store.import(stream(unified(&tag)), &options)
+        store.import(stream(unified(&tag)), &options, monitor)
     }
 
     fn refresh(&self, fingerprint: &Fingerprint, store: &Store, _: &Monitor) -> Result<Refreshed> {
         self.reached()?;
         if store.image(fingerprint)?.aliases.iter().any(|alias| alias.name == "follows") {
-            let newer = store.import(stream(unified("newer")), &ImportOptions::new())?;
+            let newer = store.import(stream(unified("newer")), &ImportOptions::new(), &Monitor::none())?;
             return Ok(Refreshed::Replaced { fingerprint: newer.fingerprint });
         }
         Ok(Refreshed::Current)

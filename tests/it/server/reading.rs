@@ -4,8 +4,8 @@
 use std::fs;
 use std::io::Read;
 
-use lxd_image::Fingerprint;
 use lxd_image::store::ImportOptions;
+use lxd_image::{Fingerprint, Monitor};
 use serde_json::json;
 
 use super::{Served, json, object, request, trusted, with};
@@ -140,7 +140,7 @@ fn unified_image_is_exported_whole_by_range_and_as_not_modified() {
 #[test]
 fn split_image_is_exported_as_a_form_with_the_metadata_first() {
     let served = Served::new();
-    let image = served.store.import(split_stream("two"), &ImportOptions::new().public(true)).unwrap();
+    let image = served.store.import(split_stream("two"), &ImportOptions::new().public(true), &Monitor::none()).unwrap();
     let response = served.get(&format!("/1.0/images/{}/export", image.fingerprint));
     let content_type = response.header("content-type").unwrap().to_owned();
     let body = response.body.read_to_end().unwrap();
@@ -179,7 +179,7 @@ fn damaged_file_never_reaches_a_client_completely() {
 fn names_in_headers_are_escaped() {
     let served = Served::new();
     let options = ImportOptions::new().public(true).file_name("a\"; x=\u{e9} b.tar");
-    let image = served.store.import(stream(unified("named")), &options).unwrap();
+    let image = served.store.import(stream(unified("named")), &options, &Monitor::none()).unwrap();
     let response = served.get(&format!("/1.0/images/{}/export", image.fingerprint));
     let disposition = response.header("content-disposition").unwrap();
     assert!(disposition.is_ascii() && !disposition.contains(['"', '\n', '\r']), "{disposition}");

@@ -5,7 +5,7 @@ use lxd_image::format::{ImageSource, Input};
 use lxd_image::protocol::simplestreams::{Index, Listing, Products, RootKind};
 use lxd_image::server::{Response, ServerOptions};
 use lxd_image::store::{ImportOptions, StoredImage};
-use lxd_image::{Architecture, Fingerprint, ImageType, Limits};
+use lxd_image::{Architecture, Fingerprint, ImageType, Limits, Monitor};
 
 use super::{Served, json, request, trusted, with};
 use crate::store::{alias, split, split_stream, stream, unified_with};
@@ -33,15 +33,17 @@ fn made(served: &Served, architecture: &str, day: i64, tag: &str, aliases: &[&st
         1_700_000_000 + day * 86_400
     );
     let options = aliases.iter().fold(ImportOptions::new().public(true), |options, name| options.alias(alias(name)));
-    served.store.import(stream(unified_with(&metadata, tag.as_bytes())), &options).unwrap()
+    served.store.import(stream(unified_with(&metadata, tag.as_bytes())), &options, &Monitor::none()).unwrap()
 }
 
 #[test]
 fn index_leads_to_the_list_and_the_list_to_files_that_are_what_it_says() {
     let served = Served::new();
     let unified = served.import("one", &["one"], true);
-    let split =
-        served.store.import(split_stream("two"), &ImportOptions::new().public(true).alias(alias("two"))).unwrap();
+    let split = served
+        .store
+        .import(split_stream("two"), &ImportOptions::new().public(true).alias(alias("two")), &Monitor::none())
+        .unwrap();
     let index = Index::from_json(&text(served.get("/streams/v1/index.json")), &Limits::default()).unwrap();
     let entry = index.image_lists().next().unwrap();
     assert_eq!(format!("/{}", entry.path), LIST);
@@ -71,7 +73,7 @@ fn index_leads_to_the_list_and_the_list_to_files_that_are_what_it_says() {
 fn both_peers_find_their_own_names_for_the_same_files() {
     let served = Served::new();
     served.import("one", &[], true);
-    served.store.import(split_stream("two"), &ImportOptions::new().public(true)).unwrap();
+    served.store.import(split_stream("two"), &ImportOptions::new().public(true), &Monitor::none()).unwrap();
     let all = list(&served);
     let versions = all.products.values().flat_map(|product| product.versions.values());
     let items: Vec<_> = versions.map(|version| &version.items).collect();
@@ -87,7 +89,10 @@ fn simplestreams_hides_private_images_from_all_clients() {
     let served = Served::new();
     served.import("public", &["public"], true);
     let private = served.import("private", &["hidden"], false);
-    let split = served.store.import(split_stream("secret"), &ImportOptions::new().alias(alias("halves"))).unwrap();
+    let split = served
+        .store
+        .import(split_stream("secret"), &ImportOptions::new().alias(alias("halves")), &Monitor::none())
+        .unwrap();
     for path in [LIST, "/streams/v1/index.json"] {
         let text = String::from_utf8(text(served.handler.handle(trusted(request("GET", path))))).unwrap();
         for hint in [private.fingerprint.to_string(), split.fingerprint.to_string(), "hidden".into(), "halves".into()] {
@@ -186,8 +191,8 @@ fn image_without_aliases_is_listed_by_os_release_and_variant() {
 #[test]
 fn damaged_image_is_not_listed_and_the_others_are() {
     let served = Served::new();
-    let good = served.store.import(split_stream("good"), &ImportOptions::new().public(true)).unwrap();
-    let bad = served.store.import(split_stream("bad"), &ImportOptions::new().public(true)).unwrap();
+    let good = served.store.import(split_stream("good"), &ImportOptions::new().public(true), &Monitor::none()).unwrap();
+    let bad = served.store.import(split_stream("bad"), &ImportOptions::new().public(true), &Monitor::none()).unwrap();
     let blob = served.root().join("blobs").join(bad.objects.rootfs.unwrap().as_str());
     let right = std::fs::read(&blob).unwrap();
     let mut wrong = right.clone();
@@ -208,7 +213,7 @@ fn damaged_image_is_not_listed_and_the_others_are() {
 #[test]
 fn split_file_is_served_by_range_and_cut_when_damaged() {
     let served = Served::new();
-    let image = served.store.import(split_stream("two"), &ImportOptions::new().public(true)).unwrap();
+    let image = served.store.import(split_stream("two"), &ImportOptions::new().public(true), &Monitor::none()).unwrap();
     let (_, rootfs) = split("two");
     let path = format!("/images/{}.root.tar.xz", image.fingerprint);
     let part = served.handler.handle(with(request("GET", &path), "range", "bytes=5-14"));
@@ -231,7 +236,7 @@ fn split_file_is_served_by_range_and_cut_when_damaged() {
 fn simplestreams_files_are_served_under_their_listed_names_only() {
     let served = Served::new();
     let one = served.import("one", &[], true);
-    let two = served.store.import(split_stream("two"), &ImportOptions::new().public(true)).unwrap();
+    let two = served.store.import(split_stream("two"), &ImportOptions::new().public(true), &Monitor::none()).unwrap();
     for (image, ending) in [
         (&one, "incus.tar.xz"),
         (&one, "root.tar.xz"),
@@ -262,7 +267,7 @@ fn images_of_one_day_and_one_product_are_all_listed() {
         let (meta, rootfs) = split(&format!("split{count}"));
         let source =
             ImageSource::split(Input::stream(std::io::Cursor::new(meta)), Input::stream(std::io::Cursor::new(rootfs)));
-        served.store.import(source, &ImportOptions::new().public(true)).unwrap();
+        served.store.import(source, &ImportOptions::new().public(true), &Monitor::none()).unwrap();
     }
     let listing = Listing::new(&list(&served));
     assert_eq!(listing.images().len(), 23);

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{OTHER, OWNER, now, other, owner};
 use crate::store::{Scratch, unified};
+use lxd_image::Monitor;
 
 pub(super) fn run(scratch: &Scratch, words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lxd-image"))
@@ -40,7 +41,7 @@ fn tree(at: &Path, tag: &str) {
     let tree = TreeOptions::new().drop_signatures(true).create(at).unwrap();
     let options = AddOptions::new().property("release", tag).unwrap().alias("box").unwrap();
     let image = ImageSource::unified(Input::stream(std::io::Cursor::new(unified(tag))));
-    tree.lock().unwrap().add(image, &options).unwrap();
+    tree.lock().unwrap().add(image, &options, &Monitor::none()).unwrap();
 }
 
 /// Signs what is there, as another tool would.

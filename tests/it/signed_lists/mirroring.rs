@@ -41,7 +41,7 @@ impl Owned {
     fn add(&self, tag: &str) -> lxd_image::Fingerprint {
         let options = AddOptions::new().property("release", tag).unwrap().alias(tag).unwrap();
         let image = ImageSource::unified(Input::stream(std::io::Cursor::new(unified(tag))));
-        self.tree.lock().unwrap().add(image, &options).unwrap().fingerprint
+        self.tree.lock().unwrap().add(image, &options, &Monitor::none()).unwrap().fingerprint
     }
 
     fn remote(&self) -> Simplestreams {
@@ -64,7 +64,7 @@ fn documents(at: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 fn mirrored(remote: &dyn Remote, tree: &Tree, options: &MirrorOptions) -> Mirrored {
-    mirror(remote, MirrorTarget::Tree(tree), options).unwrap()
+    mirror(remote, MirrorTarget::Tree(tree), options, &Monitor::none()).unwrap()
 }
 
 fn told(done: &Mirrored) -> String {
@@ -86,7 +86,7 @@ fn mirror_has_the_signatures_of_the_owner() {
     let mut both = vec![one, two];
     both.sort();
     assert_eq!(found.into_iter().map(|image| image.fingerprint).collect::<Vec<_>>(), both);
-    let report = copy.verify(&TreeVerifyOptions::new().keys(owned.keys.clone())).unwrap();
+    let report = copy.verify(&TreeVerifyOptions::new().keys(owned.keys.clone()), &Monitor::none()).unwrap();
     assert!(report.is_clean(), "{report:?}");
     // Again: nothing to do, and nothing is written.
     let again = mirrored(&owned.remote(), &copy, &MirrorOptions::new().delete(true));
@@ -211,11 +211,11 @@ fn list_of_another_tool_is_kept_with_all_its_files() {
     sign(&files, &owner());
     mirrored(&remote(&server), &copy, &MirrorOptions::new().delete(true));
     let later = TreeOptions::new().clock(|| now() + 7200).open(scratch.join("copy")).unwrap();
-    later.lock().unwrap().prune(&PruneOptions::new().after(Duration::from_secs(3600))).unwrap();
+    later.lock().unwrap().prune(&PruneOptions::new().after(Duration::from_secs(3600)), &Monitor::none()).unwrap();
     let left: Vec<_> =
         files_below(copy.path()).into_iter().filter(|path| path.to_string_lossy().contains("one")).collect();
     assert!(left.is_empty(), "{left:?}");
-    assert!(copy.verify(&TreeVerifyOptions::new().keys(keys(OWNER))).unwrap().is_clean());
+    assert!(copy.verify(&TreeVerifyOptions::new().keys(keys(OWNER)), &Monitor::none()).unwrap().is_clean());
 }
 
 /// The list names its file `extra/one.manifest` by another path.
@@ -287,7 +287,7 @@ fn tree_with_the_signatures_of_the_owner_stays_as_it_is_where_they_can_not_be_ke
     mirrored(&remote(&server), &copy, &MirrorOptions::new());
     let before = documents(copy.path());
     let fails = |remote: &Simplestreams, options: &MirrorOptions, kind| {
-        let error = failed(mirror(remote, MirrorTarget::Tree(&copy), options), kind);
+        let error = failed(mirror(remote, MirrorTarget::Tree(&copy), options, &Monitor::none()), kind);
         assert_eq!(documents(copy.path()), before, "{error}");
         error
     };

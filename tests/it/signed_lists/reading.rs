@@ -99,9 +99,9 @@ fn copy_resolve_and_open_refuse_what_list_refuses() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let options = lxd_image::remote::CopyOptions::new().architectures([Architecture::X86_64]);
-    assert_eq!(copy(&remote(&server), "box", &store, &options).unwrap().fingerprint, fingerprint);
+    assert_eq!(copy(&remote(&server), "box", &store, &options, &Monitor::none()).unwrap().fingerprint, fingerprint);
     sign(&files, &other(), now());
-    failed(copy(&remote(&server), "box", &store, &options), ErrorKind::Untrusted);
+    failed(copy(&remote(&server), "box", &store, &options, &Monitor::none()), ErrorKind::Untrusted);
     let wanted = Wanted::new("box").architectures([Architecture::X86_64]);
     failed(remote(&server).resolve(&wanted, &Monitor::none()), ErrorKind::Untrusted);
     failed(remote(&server).withheld(&Monitor::none()), ErrorKind::Untrusted);
@@ -171,7 +171,7 @@ fn signed_list_does_not_vouch_for_other_bytes_of_an_image() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let options = lxd_image::remote::CopyOptions::new().architectures([Architecture::X86_64]);
-    failed(copy(&remote(&server), "box", &store, &options), ErrorKind::Mismatch);
+    failed(copy(&remote(&server), "box", &store, &options, &Monitor::none()), ErrorKind::Mismatch);
     assert!(store.images().unwrap().is_empty());
 }
 

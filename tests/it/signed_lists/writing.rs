@@ -37,7 +37,7 @@ fn signed_by(at: &Path, signer: ListSigner) -> Tree {
 fn add(tree: &Tree, tag: &str) -> Fingerprint {
     let options = AddOptions::new().property("release", tag).unwrap();
     let image = ImageSource::unified(Input::stream(std::io::Cursor::new(unified(tag))));
-    tree.lock().unwrap().add(image, &options).unwrap().fingerprint
+    tree.lock().unwrap().add(image, &options, &Monitor::none()).unwrap().fingerprint
 }
 
 fn reader(at: &Path, keys: ListKeys) -> Simplestreams {
@@ -52,7 +52,7 @@ fn listed(remote: &Simplestreams) -> Vec<Fingerprint> {
 }
 
 fn findings(tree: &Tree, keys: ListKeys) -> Vec<ErrorKind> {
-    let report = tree.verify(&TreeVerifyOptions::new().keys(keys)).unwrap();
+    let report = tree.verify(&TreeVerifyOptions::new().keys(keys), &Monitor::none()).unwrap();
     report.findings.iter().map(lxd_image::Error::kind).collect()
 }
 
@@ -68,7 +68,7 @@ fn every_change_leaves_a_tree_that_is_signed() {
     assert_eq!(read(), both);
     tree.lock().unwrap().remove(&[one]).unwrap();
     assert_eq!(read(), [two]);
-    tree.lock().unwrap().prune(&PruneOptions::new().keep(1)).unwrap();
+    tree.lock().unwrap().prune(&PruneOptions::new().keep(1), &Monitor::none()).unwrap();
     assert_eq!(read(), [two]);
     assert!(findings(&tree, keys(OWNER)).is_empty());
     // Beside the documents, too, and for readers that know of no signatures.
@@ -144,14 +144,14 @@ fn signed_tree_is_not_changed_without_its_kind_of_key() {
         let tree = options.open(&at).unwrap();
         let image = ImageSource::unified(Input::stream(std::io::Cursor::new(unified("two"))));
         let add = AddOptions::new().property("release", "two").unwrap();
-        let error = failed(tree.lock().unwrap().add(image, &add), ErrorKind::InvalidInput);
+        let error = failed(tree.lock().unwrap().add(image, &add, &Monitor::none()), ErrorKind::InvalidInput);
         assert!(error.hint().unwrap().contains("--sign"), "{error:?}");
         failed(tree.lock().unwrap().remove(&[one]), ErrorKind::InvalidInput);
     }
     assert_eq!(fs::read(at.join("streams/v1/images.json")).unwrap(), before);
     assert_eq!(listed(&reader(&at, keys(OWNER))), [one]);
     // Files that left the list long ago go without a signature.
-    TreeOptions::new().open(&at).unwrap().lock().unwrap().prune(&PruneOptions::new()).unwrap();
+    TreeOptions::new().open(&at).unwrap().lock().unwrap().prune(&PruneOptions::new(), &Monitor::none()).unwrap();
     // On purpose: nothing old stays that a reader could take.
     let tree = TreeOptions::new().drop_signatures(true).open(&at).unwrap();
     add(&tree, "two");
@@ -306,7 +306,7 @@ fn server_signs_the_lists_that_it_makes() {
     use lxd_image::store::{ImportOptions, Store};
     let store = Store::in_memory().unwrap();
     let image = ImageSource::unified(Input::stream(std::io::Cursor::new(unified("one"))));
-    store.import(image, &ImportOptions::new().public(true)).unwrap();
+    store.import(image, &ImportOptions::new().public(true), &Monitor::none()).unwrap();
     let (signer, minisign_keys) = minisign();
     let handler = Handler::new(store, ServerOptions::new().sign_with(openpgp()).sign_with(signer));
     let get = |name: &str| {

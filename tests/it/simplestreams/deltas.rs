@@ -43,12 +43,12 @@ fn packed(scratch: &Scratch, number: i64) -> ImageSource {
         .form(ImageForm::Split)
         .rootfs_format(RootfsFormat::SquashFs);
     let out = scratch.join(&format!("v{number}.tar.xz"));
-    pack(&Rootfs::open(&root).unwrap(), &out, &options).unwrap();
+    pack(&Rootfs::open(&root).unwrap(), &out, &options, &Monitor::none()).unwrap();
     ImageSource::open(out, Some(&scratch.join(&format!("v{number}.tar.xz.root")))).unwrap()
 }
 
 pub(super) fn add(scratch: &Scratch, tree: &Tree, number: i64, deltas: usize) -> Added {
-    tree.lock().unwrap().add(packed(scratch, number), &AddOptions::new().delta_from(deltas)).unwrap()
+    tree.lock().unwrap().add(packed(scratch, number), &AddOptions::new().delta_from(deltas), &Monitor::none()).unwrap()
 }
 
 /// The deltas of a tree, with the version that each makes.
@@ -151,9 +151,9 @@ fn prune_removes_deltas_of_old_versions_with_their_files() {
     let (tree, _) = three(&scratch);
     let options = PruneOptions::new().keep(2).after(Duration::ZERO);
     let mut writer = tree.lock().unwrap();
-    writer.prune(&options).unwrap();
+    writer.prune(&options, &Monitor::none()).unwrap();
     assert_eq!(days(&tree), pairs([("16", "17")]));
-    writer.prune(&options).unwrap();
+    writer.prune(&options, &Monitor::none()).unwrap();
     let files = stored(tree.path());
     assert_eq!(files.iter().filter(|name| name.ends_with(".squashfs.vcdiff")).count(), 1, "{files:?}");
     assert_eq!(files.len(), 5, "{files:?}");
@@ -165,8 +165,8 @@ fn rootfs_without_deltas_is_reported() {
     let scratch = Scratch::new();
     let (tree, _) = tree(&scratch.join("www"));
     let monitor = Monitor::none();
-    let options = AddOptions::new().delta_from(1).monitor(monitor.clone());
-    tree.lock().unwrap().add(split_stream("tar"), &options).unwrap();
+    let options = AddOptions::new().delta_from(1);
+    tree.lock().unwrap().add(split_stream("tar"), &options, &monitor).unwrap();
     let notes: Vec<_> = monitor.omissions().iter().map(ToString::to_string).collect();
     assert!(notes.len() == 1 && notes[0].contains("SquashFS"), "{notes:?}");
 }
@@ -183,8 +183,8 @@ fn damaged_base_gets_no_delta() {
     fs::write(&path, &bytes).unwrap();
     let monitor = Monitor::none();
     for damage in [2, 3] {
-        let options = AddOptions::new().delta_from(1).monitor(monitor.clone());
-        let added = tree.lock().unwrap().add(packed(&scratch, damage), &options).unwrap();
+        let options = AddOptions::new().delta_from(1);
+        let added = tree.lock().unwrap().add(packed(&scratch, damage), &options, &monitor).unwrap();
         assert_eq!(added.deltas.len(), usize::from(damage == 3));
     }
     let notes: Vec<_> = monitor.omissions().iter().map(ToString::to_string).collect();
@@ -234,7 +234,7 @@ fn mirror_brings_deltas_once() {
     let (origin, _) = three(&scratch);
     let server = serve(origin.path());
     let (copy, _) = tree(&scratch.join("copy"));
-    let run = || mirror(&remote(&server), MirrorTarget::Tree(&copy), &MirrorOptions::new()).unwrap();
+    let run = || mirror(&remote(&server), MirrorTarget::Tree(&copy), &MirrorOptions::new(), &Monitor::none()).unwrap();
     run();
     assert_eq!(copy.products().unwrap().products, origin.products().unwrap().products);
     assert_eq!(stored(copy.path()), stored(origin.path()));
@@ -256,7 +256,7 @@ fn mirror_leaves_a_missing_or_damaged_delta_out_and_tries_it_again() {
     damaged[50] ^= 1;
     fs::write(&paths[1], damaged).unwrap();
     let (copy, _) = tree(&scratch.join("copy"));
-    let run = || mirror(&remote(&server), MirrorTarget::Tree(&copy), &MirrorOptions::new()).unwrap();
+    let run = || mirror(&remote(&server), MirrorTarget::Tree(&copy), &MirrorOptions::new(), &Monitor::none()).unwrap();
     let done = run();
     assert_eq!((done.failed.len(), done.omissions.total()), (0, 2));
     assert_eq!(days(&copy), pairs([("16", "17")]));
@@ -276,7 +276,7 @@ fn mirror_into_a_store_fetches_deltas() {
     let store = lxd_image::store::Store::open(scratch.join("store")).unwrap();
     let run = |filter: &str| {
         let options = MirrorOptions::new().filter(filter.parse().unwrap());
-        mirror(&remote(&server), MirrorTarget::Store(&store), &options).unwrap()
+        mirror(&remote(&server), MirrorTarget::Store(&store), &options, &Monitor::none()).unwrap()
     };
     run(&format!("serial={}", deltas(&origin)[0].1.delta_base));
     server.forget();

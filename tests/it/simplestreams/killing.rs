@@ -4,8 +4,8 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lxd_image::Fingerprint;
 use lxd_image::simplestreams::Tree;
+use lxd_image::{Fingerprint, Monitor};
 
 use super::{add, add_split, assert_clean, listed, stored, tree};
 use crate::store::Scratch;
@@ -87,8 +87,8 @@ fn mirror_that_is_killed_leaves_a_whole_tree_and_the_next_run_goes_on() {
     // Two hours later only what is listed is left.
     let later = lxd_image::simplestreams::TreeOptions::new().clock(|| i64::from(i32::MAX)).open(&at).unwrap();
     let mut writer = later.lock().unwrap();
-    writer.prune(&lxd_image::simplestreams::PruneOptions::new()).unwrap();
-    writer.prune(&lxd_image::simplestreams::PruneOptions::new().after(Duration::ZERO)).unwrap();
+    writer.prune(&lxd_image::simplestreams::PruneOptions::new(), &Monitor::none()).unwrap();
+    writer.prune(&lxd_image::simplestreams::PruneOptions::new().after(Duration::ZERO), &Monitor::none()).unwrap();
     assert_eq!(stored(&at), stored(&scratch.join("a")));
     println!("{rounds} rounds: {killed} killed, {partial} of them in the middle of a copy");
 }

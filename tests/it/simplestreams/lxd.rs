@@ -13,6 +13,7 @@ use super::tree;
 use crate::peers::Lxd;
 use crate::remote::server::Server;
 use crate::store::Scratch;
+use lxd_image::Monitor;
 
 /// A tree that is served, and an LXD that has it as the remote `ours`.
 struct Served {
@@ -103,9 +104,9 @@ fn add_machine(scratch: &Scratch, tree: &Tree, number: u8) -> Added {
         .form(ImageForm::Split)
         .disk_input(DiskFormat::Raw);
     let out = scratch.join(&format!("vm{number}.tar.xz"));
-    pack(&Rootfs::open(scratch.join("disk.img")).unwrap(), &out, &options).unwrap();
+    pack(&Rootfs::open(scratch.join("disk.img")).unwrap(), &out, &options, &Monitor::none()).unwrap();
     let source = ImageSource::open(&out, Some(&scratch.join(&format!("vm{number}.tar.xz.root")))).unwrap();
-    tree.lock().unwrap().add(source, &AddOptions::new().delta_from(1)).unwrap()
+    tree.lock().unwrap().add(source, &AddOptions::new().delta_from(1), &Monitor::none()).unwrap()
 }
 
 /// A client that takes the container for the base of the machine's delta fails, and does not try the whole file

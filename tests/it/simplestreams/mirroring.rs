@@ -8,7 +8,7 @@ use lxd_image::format::ImageSource;
 use lxd_image::remote::{MirrorOptions, MirrorTarget, Mirrored, RetryPolicy, Simplestreams, Url, mirror};
 use lxd_image::simplestreams::{AddOptions, Tree};
 use lxd_image::store::Store;
-use lxd_image::{ErrorKind, Fingerprint};
+use lxd_image::{ErrorKind, Fingerprint, Monitor};
 use serde_json::Value;
 
 use super::{add, add_split, assert_clean, failed, input, listed, sorted, stored, tree};
@@ -37,7 +37,7 @@ fn on_disk(root: &Path) -> Simplestreams {
 }
 
 fn into_tree(remote: &Simplestreams, tree: &Tree, options: &MirrorOptions) -> Mirrored {
-    mirror(remote, MirrorTarget::Tree(tree), options).unwrap()
+    mirror(remote, MirrorTarget::Tree(tree), options, &Monitor::none()).unwrap()
 }
 
 /// How often files of images were asked for.
@@ -144,7 +144,7 @@ fn filters_choose_what_comes_and_what_may_go_and_an_empty_server_removes_nothing
     assert_eq!(into_tree(&remote, &copy, &only("release=one")).removed, [one]);
     origin.lock().unwrap().remove(&[two]).unwrap();
     let options = MirrorOptions::new().delete(true);
-    failed(mirror(&remote, MirrorTarget::Tree(&copy), &options), ErrorKind::Remote);
+    failed(mirror(&remote, MirrorTarget::Tree(&copy), &options, &Monitor::none()), ErrorKind::Remote);
     assert_eq!(listed(&copy), [two]);
 }
 
@@ -156,7 +156,7 @@ fn store_gets_the_images_and_the_aliases_that_are_meant_here() {
         let text = format!("architecture: {arch}\ncreation_date: {created}\nproperties: {{os: Box, release: '1'}}\n");
         let source = ImageSource::unified(input(unified_with(&text, arch.as_bytes())));
         let options = AddOptions::new().default_alias(false).alias("box").unwrap();
-        origin.lock().unwrap().add(source, &options).unwrap().fingerprint
+        origin.lock().unwrap().add(source, &options, &Monitor::none()).unwrap().fingerprint
     };
     // The other machine's is newer, and does not take the short name for that.
     let own = version("x86_64", 1_700_000_000);
@@ -164,8 +164,9 @@ fn store_gets_the_images_and_the_aliases_that_are_meant_here() {
     let old = version("i686", 1_600_000_000);
     let store = Store::open(scratch.join("store")).unwrap();
     let remote = on_disk(origin.path());
-    let run =
-        |delete: bool| mirror(&remote, MirrorTarget::Store(&store), &MirrorOptions::new().delete(delete)).unwrap();
+    let run = |delete: bool| {
+        mirror(&remote, MirrorTarget::Store(&store), &MirrorOptions::new().delete(delete), &Monitor::none()).unwrap()
+    };
     assert_eq!(run(false).copied.len(), 3);
     assert_eq!(store.resolve("box/arm64").unwrap().fingerprint, other);
     assert_eq!(store.resolve("box/i386").unwrap().fingerprint, old);
@@ -210,7 +211,7 @@ fn server_that_goes_away_ends_the_run_and_what_came_stays() {
     });
     let (copy, _) = tree(&scratch.join("copy"));
     let remote = from(&server);
-    failed(mirror(&remote, MirrorTarget::Tree(&copy), &MirrorOptions::new()), ErrorKind::Remote);
+    failed(mirror(&remote, MirrorTarget::Tree(&copy), &MirrorOptions::new(), &Monitor::none()), ErrorKind::Remote);
     assert_eq!(listed(&copy).len(), 1);
     assert_clean(&copy);
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use lxd_image::format::{ImageSource, Input};
 use lxd_image::simplestreams::{AddOptions, Tree, TreeOptions, TreeReport};
-use lxd_image::{Error, ErrorKind, Fingerprint};
+use lxd_image::{Error, ErrorKind, Fingerprint, Monitor};
 
 use crate::store::{NOW, split, unified};
 
@@ -45,12 +45,12 @@ fn split_fingerprint(tag: &str) -> Fingerprint {
 /// Adds the unified image of a tag in a release of that name.
 fn add(tree: &Tree, tag: &str) -> Fingerprint {
     let options = AddOptions::new().property("release", tag).unwrap();
-    tree.lock().unwrap().add(ImageSource::unified(input(unified(tag))), &options).unwrap().fingerprint
+    tree.lock().unwrap().add(ImageSource::unified(input(unified(tag))), &options, &Monitor::none()).unwrap().fingerprint
 }
 
 fn add_split(tree: &Tree, tag: &str) -> Fingerprint {
     let options = AddOptions::new().property("release", tag).unwrap();
-    tree.lock().unwrap().add(split_source(tag), &options).unwrap().fingerprint
+    tree.lock().unwrap().add(split_source(tag), &options, &Monitor::none()).unwrap().fingerprint
 }
 
 #[track_caller]
@@ -61,7 +61,7 @@ fn failed<T>(result: Result<T, Error>, kind: ErrorKind) -> Error {
 }
 
 fn verify(tree: &Tree) -> TreeReport {
-    tree.verify(&Default::default()).unwrap()
+    tree.verify(&Default::default(), &Monitor::none()).unwrap()
 }
 
 #[track_caller]

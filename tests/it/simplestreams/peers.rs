@@ -13,7 +13,7 @@ use lxd_image::remote::{
 };
 use lxd_image::simplestreams::{AddOptions, Tree};
 use lxd_image::store::Store;
-use lxd_image::{ErrorKind, Fingerprint, Metadata};
+use lxd_image::{ErrorKind, Fingerprint, Metadata, Monitor};
 
 use super::mirroring::serve;
 use super::{add, assert_clean, failed, listed, sorted, tree};
@@ -52,7 +52,8 @@ fn missing(reason: &str) {
 /// A split image with a SquashFS, as most servers have them.
 fn add_squashfs(scratch: &Scratch, tree: &Tree, name: &str) -> Fingerprint {
     let (meta, rootfs) = squashfs(scratch, name);
-    let added = tree.lock().unwrap().add(ImageSource::open(meta, Some(&rootfs)).unwrap(), &AddOptions::new());
+    let added =
+        tree.lock().unwrap().add(ImageSource::open(meta, Some(&rootfs)).unwrap(), &AddOptions::new(), &Monitor::none());
     added.unwrap().fingerprint
 }
 
@@ -70,7 +71,7 @@ fn squashfs(scratch: &Scratch, name: &str) -> (PathBuf, PathBuf) {
         .form(ImageForm::Split)
         .rootfs_format(RootfsFormat::SquashFs);
     let out = scratch.join(&format!("{name}.tar.xz"));
-    pack(&Rootfs::open(&root).unwrap(), &out, &options).unwrap();
+    pack(&Rootfs::open(&root).unwrap(), &out, &options, &Monitor::none()).unwrap();
     (out, scratch.join(&format!("{name}.tar.xz.root")))
 }
 
@@ -97,7 +98,7 @@ fn incus_simplestreams_verifies_lists_and_changes_our_trees_and_we_its_own() {
     let server = serve(ours.path());
     let remote = Simplestreams::new(server.options(), &server.url("")).unwrap();
     let (copy, _) = tree(&scratch.join("copy"));
-    mirror(&remote, MirrorTarget::Tree(&copy), &MirrorOptions::new()).unwrap();
+    mirror(&remote, MirrorTarget::Tree(&copy), &MirrorOptions::new(), &Monitor::none()).unwrap();
     at(&copy, &["verify"]);
     assert_eq!(listed(&copy), sorted(images));
     // Both write into one tree, one after the other.
@@ -119,7 +120,7 @@ fn incus_simplestreams_verifies_lists_and_changes_our_trees_and_we_its_own() {
     let server = serve(&theirs);
     let remote = Simplestreams::new(server.options(), &server.url("")).unwrap();
     let (copy, _) = tree(&scratch.join("copy-of-theirs"));
-    mirror(&remote, MirrorTarget::Tree(&copy), &MirrorOptions::new()).unwrap();
+    mirror(&remote, MirrorTarget::Tree(&copy), &MirrorOptions::new(), &Monitor::none()).unwrap();
     at(&copy, &["verify"]);
     assert_clean(&copy);
     assert_eq!(listed(&copy), [three]);
@@ -133,7 +134,7 @@ fn tools_of_simplestreams_query_and_mirror_our_mirror() {
     let server = serve(ours.path());
     let remote = Simplestreams::new(server.options(), &server.url("")).unwrap();
     let (copy, _) = tree(&scratch.join("copy"));
-    mirror(&remote, MirrorTarget::Tree(&copy), &MirrorOptions::new()).unwrap();
+    mirror(&remote, MirrorTarget::Tree(&copy), &MirrorOptions::new(), &Monitor::none()).unwrap();
     let index = copy.path().join("streams/v1/index.json");
     let format = "--output-format=%(product_name)s %(ftype)s %(sha256)s %(path)s";
     let asked = |filter: &str| run(Command::new(&query).args(["--no-verify", format]).arg(&index).arg(filter));
@@ -157,7 +158,7 @@ fn clients_of_both_peers_list_and_fetch_from_a_mirror_over_tls() {
     let (copy, _) = tree(&scratch.join("copy"));
     let url = format!("file://{}", ours.path().display()).parse().unwrap();
     let remote = Simplestreams::new(ClientOptions::new(), &url).unwrap();
-    mirror(&remote, MirrorTarget::Tree(&copy), &MirrorOptions::new()).unwrap();
+    mirror(&remote, MirrorTarget::Tree(&copy), &MirrorOptions::new(), &Monitor::none()).unwrap();
     let server = serve(copy.path());
     let authority = scratch.join("ca.pem");
     fs::write(&authority, server.pem()).unwrap();
@@ -256,14 +257,17 @@ fn nginx_with_our_snippet_answers_direct_imports_and_serves_the_tree() {
     let store = Store::open(scratch.join("store")).unwrap();
     // This machine's 64-bit self, and what else it runs, in one header.
     let here = CopyOptions::new().architectures(["x86_64".parse().unwrap(), "i686".parse().unwrap()]);
-    let got = copy(&direct, "", &store, &here).unwrap();
+    let got = copy(&direct, "", &store, &here, &Monitor::none()).unwrap();
     assert_eq!((got.fingerprint, images[0]), (Fingerprint::of(&unified("one")), got.fingerprint));
     let elsewhere = CopyOptions::new().architectures(["s390x".parse().unwrap()]);
-    failed(copy(&direct, "", &store, &elsewhere), ErrorKind::NotFound);
+    failed(copy(&direct, "", &store, &elsewhere, &Monitor::none()), ErrorKind::NotFound);
     let remote = Simplestreams::new(options(), &format!("https://127.0.0.1:{port}/").parse().unwrap()).unwrap();
     let (copy_of_it, _) = tree(&scratch.join("copy"));
-    assert_eq!(mirror(&remote, MirrorTarget::Tree(&copy_of_it), &MirrorOptions::new()).unwrap().copied.len(), 2);
+    assert_eq!(
+        mirror(&remote, MirrorTarget::Tree(&copy_of_it), &MirrorOptions::new(), &Monitor::none()).unwrap().copied.len(),
+        2
+    );
     assert_clean(&copy_of_it);
     let hidden = Direct::new(options(), format!("https://127.0.0.1:{port}/.lxd-image/lock").parse().unwrap()).unwrap();
-    failed(copy(&hidden, "", &store, &here), ErrorKind::NotFound);
+    failed(copy(&hidden, "", &store, &here, &Monitor::none()), ErrorKind::NotFound);
 }

@@ -29,7 +29,7 @@ fn what_is_added_is_listed_for_both_peers_under_the_digests_of_its_files() {
     let (meta, rootfs) = split("two");
     let options = AddOptions::new().alias("second").unwrap().property("release", "two").unwrap();
     let source = ImageSource::split(input(rootfs.clone()), input(meta.clone()));
-    let two = tree.lock().unwrap().add(source, &options).unwrap();
+    let two = tree.lock().unwrap().add(source, &options, &Monitor::none()).unwrap();
     assert_eq!((one, two.fingerprint), (Fingerprint::of(&unified("one")), split_fingerprint("two")));
     assert_eq!(two.product, "Debian:two:default:amd64");
     assert_eq!(listed(&tree), sorted([one, two.fingerprint]));
@@ -65,17 +65,23 @@ fn what_can_not_be_added_leaves_the_tree_as_it_was() {
     let mut writer = tree.lock().unwrap();
     let options = AddOptions::new().property("release", "one").unwrap();
     let one = || ImageSource::unified(input(unified("one")));
-    failed(writer.add(one(), &options), ErrorKind::AlreadyExists);
+    failed(writer.add(one(), &options, &Monitor::none()), ErrorKind::AlreadyExists);
     let nameless = unified_with("architecture: amd64\ncreation_date: 1700000000\n", b"x");
-    let error = failed(writer.add(ImageSource::unified(input(nameless)), &AddOptions::new()), ErrorKind::InvalidInput);
+    let error = failed(
+        writer.add(ImageSource::unified(input(nameless)), &AddOptions::new(), &Monitor::none()),
+        ErrorKind::InvalidInput,
+    );
     assert!(error.to_string().contains("`os`") && error.hint().unwrap().contains("--property"), "{error}");
-    failed(writer.add(ImageSource::unified(input(b"no image".to_vec())), &AddOptions::new()), ErrorKind::Malformed);
+    failed(
+        writer.add(ImageSource::unified(input(b"no image".to_vec())), &AddOptions::new(), &Monitor::none()),
+        ErrorKind::Malformed,
+    );
     let wrong = AddOptions::new().expected_fingerprint(Fingerprint::of(b"another"));
-    failed(writer.add(split_source("two"), &wrong), ErrorKind::Mismatch);
+    failed(writer.add(split_source("two"), &wrong, &Monitor::none()), ErrorKind::Mismatch);
     let cancel = Cancel::new();
     cancel.cancel();
-    let cancelled = AddOptions::new().monitor(Monitor::none().with_cancel(cancel));
-    failed(writer.add(split_source("two"), &cancelled), ErrorKind::Cancelled);
+    let cancelled = AddOptions::new();
+    failed(writer.add(split_source("two"), &cancelled, &Monitor::none().with_cancel(cancel)), ErrorKind::Cancelled);
     failed(writer.remove(&[Fingerprint::of(b"another")]), ErrorKind::NotFound);
     assert_eq!((stored(&at), fs::read(at.join("streams/v1/images.json")).unwrap()), before);
     assert_eq!(fs::read_dir(at.join(".lxd-image/staging")).unwrap().count(), 0);
@@ -106,7 +112,7 @@ fn files_stay_an_hour_after_they_left_the_list_and_strangers_files_for_ever() {
     fs::write(at.join("images/notes.txt"), "mine").unwrap();
     let leftover = format!("{}.squashfs", Fingerprint::of(b"leftover"));
     fs::write(at.join("images").join(&leftover), "half").unwrap();
-    let prune = |options: PruneOptions| tree.lock().unwrap().prune(&options).unwrap();
+    let prune = |options: PruneOptions| tree.lock().unwrap().prune(&options, &Monitor::none()).unwrap();
     tree.lock().unwrap().remove(&[two]).unwrap();
     assert_eq!(listed(&tree), [one]);
     assert_eq!((prune(PruneOptions::new()).files.len(), stored(&at).len()), (0, 5));
@@ -141,18 +147,18 @@ fn prune_keeps_the_newest_versions_of_each_product_and_their_files() {
             "architecture: amd64\ncreation_date: {created}\nproperties: {{os: Box, release: '1', tag: {tag}}}\n"
         );
         let source = ImageSource::unified(input(unified_with(&text, tag.as_bytes())));
-        tree.lock().unwrap().add(source, &AddOptions::new()).unwrap().fingerprint
+        tree.lock().unwrap().add(source, &AddOptions::new(), &Monitor::none()).unwrap().fingerprint
     };
     let day = 86_400;
     let [_, middle, newest] = [version("a", 17 * day), version("b", 18 * day), version("c", 19 * day)];
     // Two of one minute are two.
     let twin = version("d", 19 * day);
     assert_eq!(listed(&tree).len(), 4);
-    let done = tree.lock().unwrap().prune(&PruneOptions::new().keep(3)).unwrap();
+    let done = tree.lock().unwrap().prune(&PruneOptions::new().keep(3), &Monitor::none()).unwrap();
     assert_eq!(done.versions, ["Box:1:default:amd64 197001180000"]);
     assert_eq!(listed(&tree), sorted([middle, newest, twin]));
     clock.fetch_add(3600, Ordering::Relaxed);
-    assert_eq!(tree.lock().unwrap().prune(&PruneOptions::new().keep(3)).unwrap().files.len(), 1);
+    assert_eq!(tree.lock().unwrap().prune(&PruneOptions::new().keep(3), &Monitor::none()).unwrap().files.len(), 1);
     assert_clean(&tree);
 }
 
@@ -190,7 +196,7 @@ fn verify_finds_whatever_is_not_as_the_list_says() {
     change("root.tar.xz/sha256", json!("odd"));
     assert_eq!(kinds(), [ErrorKind::Malformed]);
     fs::write(&list, "[").unwrap();
-    failed(tree.verify(&Default::default()), ErrorKind::Malformed);
+    failed(tree.verify(&Default::default(), &Monitor::none()), ErrorKind::Malformed);
     fs::write(&list, &good).unwrap();
     fs::write(at.join("streams/v1/index.json"), r#"{"index": {}}"#).unwrap();
     assert_eq!(kinds(), [ErrorKind::Malformed]);

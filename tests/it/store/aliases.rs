@@ -1,7 +1,7 @@
 //! Aliases and references: what points where, and what a reference that names nothing or too much gets.
 
 use lxd_image::store::{ImportOptions, Store};
-use lxd_image::{ErrorKind, Fingerprint};
+use lxd_image::{ErrorKind, Fingerprint, Monitor};
 
 use super::*;
 
@@ -46,10 +46,10 @@ fn taken_alias_stops_import_unless_reused() {
     let (scratch, store) = store();
     let one = import(&store, "one", &["web"]).fingerprint;
     let options = ImportOptions::new().alias(alias("new")).alias(alias("web"));
-    assert_kind(store.import(stream(unified("two")), &options), ErrorKind::AlreadyExists);
+    assert_kind(store.import(stream(unified("two")), &options, &Monitor::none()), ErrorKind::AlreadyExists);
     assert_eq!(store.images().unwrap().len(), 1);
     assert_eq!(files(&scratch.join("store")).len(), 2);
-    let two = store.import(stream(unified("two")), &options.reuse_aliases(true)).unwrap();
+    let two = store.import(stream(unified("two")), &options.reuse_aliases(true), &Monitor::none()).unwrap();
     assert_eq!(
         store.aliases().unwrap(),
         [(alias("new"), container(two.fingerprint)), (alias("web"), container(two.fingerprint))]
@@ -68,7 +68,7 @@ fn alias_that_no_reference_can_name_is_refused() {
     }
     let (_scratch, store) = store();
     let options = ImportOptions::new().alias(alias("a")).alias(alias("a"));
-    assert_kind(store.import(stream(unified("one")), &options), ErrorKind::InvalidInput);
+    assert_kind(store.import(stream(unified("one")), &options, &Monitor::none()), ErrorKind::InvalidInput);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn machine(store: &Store, tag: &str, names: &[&str]) -> StoredImage {
     member(&mut bytes, "rootfs.img", b'0', &disk());
     bytes.resize(bytes.len() + 1024, 0);
     let options = names.iter().fold(ImportOptions::new(), |options, name| options.alias(alias(name)));
-    let image = store.import(stream(bytes), &options).unwrap();
+    let image = store.import(stream(bytes), &options, &Monitor::none()).unwrap();
     assert_eq!(image.image_type, ImageType::VirtualMachine);
     image
 }

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
 use super::*;
+use lxd_image::Monitor;
 
 pub(super) struct Shell {
     pub(super) scratch: Scratch,
@@ -237,7 +238,9 @@ fn prune_reports_removed_images_and_use_keeps_them() {
     shell.ok(&["import", "one.tar"]);
     {
         let store = Store::open(shell.scratch.join("store")).unwrap();
-        store.import(stream(unified("old")), &ImportOptions::new().cached(true).expires_at(5)).unwrap();
+        store
+            .import(stream(unified("old")), &ImportOptions::new().cached(true).expires_at(5), &Monitor::none())
+            .unwrap();
     }
     shell.ok(&["use", &fingerprint("old").short()]);
     assert!(shell.ok(&["info", &fingerprint("old").short()]).contains("Last used: 20"));

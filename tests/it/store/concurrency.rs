@@ -4,8 +4,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lxd_image::ErrorKind;
 use lxd_image::store::{ImportOptions, PruneOptions, Store, StoreOptions};
+use lxd_image::{ErrorKind, Monitor};
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn concurrent_imports_of_one_image_store_it_once() {
                 scope.spawn(|| {
                     let store = Store::open(&path).unwrap();
                     barrier.wait();
-                    match store.import(stream(unified("one")), &ImportOptions::new()) {
+                    match store.import(stream(unified("one")), &ImportOptions::new(), &Monitor::none()) {
                         Ok(_) => true,
                         Err(error) => {
                             assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
@@ -48,7 +48,7 @@ fn concurrent_imports_under_one_alias_are_serialized() {
             let store = &store;
             scope.spawn(move || {
                 let options = ImportOptions::new().alias(alias("web")).reuse_aliases(true);
-                store.import(stream(unified(&format!("image-{number}"))), &options).unwrap();
+                store.import(stream(unified(&format!("image-{number}"))), &options, &Monitor::none()).unwrap();
             });
         }
     });
@@ -75,7 +75,7 @@ fn long_import_blocks_neither_lists_nor_other_imports() {
         sink.write_all(&bytes[600..])?;
         Ok(())
     };
-    store.import_written(&ImportOptions::new(), write).unwrap();
+    store.import_written(&ImportOptions::new(), &Monitor::none(), write).unwrap();
     assert_eq!(store.images().unwrap().len(), 2);
     assert_clean(&store);
 }
@@ -91,7 +91,7 @@ fn busy_comes_after_the_configured_wait() {
     let start = Instant::now();
     assert_kind(store.mark_used(&image.fingerprint), ErrorKind::Busy);
     assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
-    assert_kind(store.import(stream(unified("two")), &ImportOptions::new()), ErrorKind::Busy);
+    assert_kind(store.import(stream(unified("two")), &ImportOptions::new(), &Monitor::none()), ErrorKind::Busy);
     assert_eq!(files(&path).len(), 2, "nothing is left of it");
     assert_eq!(store.images().unwrap().len(), 1, "readers do not wait");
     holder.execute_batch("ROLLBACK").unwrap();
@@ -107,10 +107,11 @@ fn readers_see_whole_images_during_concurrent_changes() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for _ in 0..10 {
-                let image =
-                    store.import(split_stream("one"), &ImportOptions::new().cached(true).expires_at(1)).unwrap();
+                let image = store
+                    .import(split_stream("one"), &ImportOptions::new().cached(true).expires_at(1), &Monitor::none())
+                    .unwrap();
                 if image.uploaded_at.rem_euclid(2) == 0 {
-                    assert_eq!(store.prune(&PruneOptions::default()).unwrap().images.len(), 1);
+                    assert_eq!(store.prune(&PruneOptions::default(), &Monitor::none()).unwrap().images.len(), 1);
                 } else {
                     store.delete(&image.fingerprint).unwrap();
                 }

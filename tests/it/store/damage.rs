@@ -3,17 +3,17 @@
 use std::fs;
 use std::path::Path;
 
-use lxd_image::ErrorKind;
 use lxd_image::store::{CheckOptions, Edit, Finding, ImportOptions, Store, StoreOptions};
+use lxd_image::{ErrorKind, Monitor};
 
 use super::*;
 
 fn check(store: &Store) -> Vec<Finding> {
-    store.check(&CheckOptions::new()).unwrap().findings
+    store.check(&CheckOptions::new(), &Monitor::none()).unwrap().findings
 }
 
 fn repair(store: &Store) -> Vec<Finding> {
-    store.check(&CheckOptions::new().repair(true)).unwrap().findings
+    store.check(&CheckOptions::new().repair(true), &Monitor::none()).unwrap().findings
 }
 
 /// The file of layout 1 for an image.
@@ -72,7 +72,7 @@ fn half_of_a_split_image_is_archived() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
-    let image = store.import(split_stream("one"), &ImportOptions::new()).unwrap();
+    let image = store.import(split_stream("one"), &ImportOptions::new(), &Monitor::none()).unwrap();
     fs::remove_file(path.join("blobs").join(image.objects.rootfs.as_ref().unwrap().as_str())).unwrap();
     assert_kind(store.open_image(&image.fingerprint), ErrorKind::Malformed);
     assert_eq!(repair(&store), [Finding::Missing { fingerprint: image.fingerprint, aliases: vec![] }]);
@@ -105,13 +105,13 @@ fn precious(path: &Path) -> Vec<StoredImage> {
     let one = import(&store, "one", &["a", "b"]);
     store.edit(&one.fingerprint, &Edit::new().public(true).property("mine", "x").unwrap(), None).unwrap();
     let options = ImportOptions::new().alias(alias("split").described("two files")).cached(true).expires_at(7);
-    store.import(split_stream("two"), &options).unwrap();
+    store.import(split_stream("two"), &options, &Monitor::none()).unwrap();
     store.move_alias(&alias("b"), &store.resolve("split").unwrap().fingerprint).unwrap();
     store.images().unwrap()
 }
 
 fn repaired(path: &Path) -> Vec<Finding> {
-    Store::repair(path, &StoreOptions::new(), &CheckOptions::new()).unwrap().findings
+    Store::repair(path, &StoreOptions::new(), &CheckOptions::new(), &Monitor::none()).unwrap().findings
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn catalog_with_damaged_pages_is_found_by_check() {
     let half = bytes.len() / 2;
     bytes[half..].fill(0x55);
     fs::write(&catalog, bytes).unwrap();
-    let found = Store::open(&path).and_then(|store| store.check(&CheckOptions::new()));
+    let found = Store::open(&path).and_then(|store| store.check(&CheckOptions::new(), &Monitor::none()));
     match found {
         Ok(report) => assert!(matches!(report.findings[0], Finding::Catalog { .. }), "{report:?}"),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Malformed, "{error}"),

@@ -130,7 +130,7 @@ fn repair_rebuilds_a_lost_catalog_with_its_aliases() {
     let described = Described::new();
     let image = import(&described.open(), "one", &["debian/12"]);
     fs::remove_dir_all(described.scratch.join("rows")).unwrap();
-    Store::repair(described.file(), &StoreOptions::new(), &CheckOptions::new()).unwrap();
+    Store::repair(described.file(), &StoreOptions::new(), &CheckOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(described.open().resolve("debian/12").unwrap().fingerprint, image.fingerprint);
 }
 

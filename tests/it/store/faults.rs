@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use lxd_image::store::{Area, CheckOptions, Edit, ImportOptions, PruneOptions, RefreshOptions, Store, StoreOptions};
-use lxd_image::{ErrorKind, Result};
+use lxd_image::{ErrorKind, Monitor, Result};
 use rustix::io::Errno;
 
 use super::refreshing::{Fake, following};
@@ -35,31 +35,35 @@ struct Call {
 const CALLS: &[Call] = &[
     Call {
         name: "import",
-        run: |store| store.import(stream(unified("new")), &ImportOptions::new().alias(alias("n"))).map(drop),
+        run: |store| {
+            store.import(stream(unified("new")), &ImportOptions::new().alias(alias("n")), &Monitor::none()).map(drop)
+        },
     },
     Call {
         name: "import of a split image",
         run: |store| {
             let options = ImportOptions::new().alias(alias("a")).reuse_aliases(true);
-            store.import(split_stream("new"), &options).map(drop)
+            store.import(split_stream("new"), &options, &Monitor::none()).map(drop)
         },
     },
     Call {
         name: "import again, as a cached image that is now wanted",
-        run: |store| store.import(stream(unified("cached")), &ImportOptions::new().alias(alias("n"))).map(drop),
+        run: |store| {
+            store.import(stream(unified("cached")), &ImportOptions::new().alias(alias("n")), &Monitor::none()).map(drop)
+        },
     },
     Call {
         name: "import again, for an alias",
         run: |store| {
             let options = ImportOptions::new().alias(alias("n")).add_aliases_to_existing(true);
-            store.import(stream(unified("one")), &options).map(drop)
+            store.import(stream(unified("one")), &options, &Monitor::none()).map(drop)
         },
     },
     Call {
         name: "publish",
         run: |store| {
             let write = |sink: &mut (dyn std::io::Write + Send)| Ok(sink.write_all(&unified("published"))?);
-            store.import_written(&ImportOptions::new().alias(alias("p")), write).map(drop)
+            store.import_written(&ImportOptions::new().alias(alias("p")), &Monitor::none(), write).map(drop)
         },
     },
     Call {
@@ -72,25 +76,32 @@ const CALLS: &[Call] = &[
     Call { name: "alias delete", run: |store| store.delete_alias("a", None) },
     Call {
         name: "refresh",
-        run: |store| store.refresh(&fingerprint("old"), &Fake::new("new"), &RefreshOptions::new()).map(drop),
+        run: |store| {
+            store.refresh(&fingerprint("old"), &Fake::new("new"), &RefreshOptions::new(), &Monitor::none()).map(drop)
+        },
     },
     Call {
         name: "refresh to an image that is here",
-        run: |store| store.refresh(&fingerprint("old"), &Fake::new("two"), &RefreshOptions::new()).map(drop),
+        run: |store| {
+            store.refresh(&fingerprint("old"), &Fake::new("two"), &RefreshOptions::new(), &Monitor::none()).map(drop)
+        },
     },
     Call { name: "use", run: |store| store.mark_used(&fingerprint("cached")).map(drop) },
     Call { name: "delete", run: |store| store.delete(&fingerprint("one")).map(drop) },
-    Call { name: "prune", run: |store| store.prune(&PruneOptions::default()).map(drop) },
+    Call { name: "prune", run: |store| store.prune(&PruneOptions::default(), &Monitor::none()).map(drop) },
     Call {
         name: "export",
         run: |store| {
             let mut bytes = Vec::new();
-            store.export_to(&fingerprint("one"), &mut bytes, &lxd_image::store::ExportOptions::new())?;
+            store.export_to(&fingerprint("one"), &mut bytes, &Monitor::none())?;
             assert_eq!(bytes, unified("one"));
             Ok(())
         },
     },
-    Call { name: "check and repair", run: |store| store.check(&CheckOptions::new().repair(true)).map(drop) },
+    Call {
+        name: "check and repair",
+        run: |store| store.check(&CheckOptions::new().repair(true), &Monitor::none()).map(drop),
+    },
 ];
 
 const FAULTS: &[Fault] = &[
@@ -119,7 +130,9 @@ fn prepared() -> Machine {
     import(&store, "one", &["a", "b"]);
     import(&store, "two", &["c"]);
     following(&store, "old", &["follow"]);
-    store.import(stream(unified("cached")), &ImportOptions::new().cached(true).expires_at(1)).unwrap();
+    store
+        .import(stream(unified("cached")), &ImportOptions::new().cached(true).expires_at(1), &Monitor::none())
+        .unwrap();
     machine.restart();
     machine
 }
@@ -127,11 +140,11 @@ fn prepared() -> Machine {
 /// Opens the store anew and looks at everything; images that `known` has are hashed but not decoded.
 fn check_whole(machine: &Machine, known: &State, what: &str) -> (Store, State) {
     let store = open(machine);
-    let report = store.check(&CheckOptions::new()).unwrap();
+    let report = store.check(&CheckOptions::new(), &Monitor::none()).unwrap();
     assert!(report.is_clean(), "{what}: {:?}", report.findings);
     for image in store.images().unwrap().iter().filter(|image| !known.contains_key(&image.fingerprint.to_string())) {
         let opened = store.open_image(&image.fingerprint).unwrap().open(&lxd_image::Limits::default()).unwrap();
-        let verified = opened.verify(&lxd_image::format::VerifyOptions::new().threads(1)).unwrap();
+        let verified = opened.verify(&lxd_image::format::VerifyOptions::new().threads(1), &Monitor::none()).unwrap();
         assert_eq!(verified.fingerprint, image.fingerprint, "{what}");
     }
     assert_eq!(machine.names(Area::Staging), Vec::<String>::new(), "{what}: leftovers");
@@ -197,7 +210,7 @@ fn import_that_fills_the_disk_frees_its_space_at_once() {
         let store = open(&machine);
         let before = machine.names(Area::Blobs);
         machine.plan(at, Fault::Full);
-        let done = store.import(split_stream("new"), &ImportOptions::new());
+        let done = store.import(split_stream("new"), &ImportOptions::new(), &Monitor::none());
         if !machine.was_hit() {
             break;
         }
@@ -218,7 +231,7 @@ fn store_opens_even_if_sweeping_fails() {
         let machine = prepared();
         let store = open(&machine);
         machine.plan(12, Fault::Kill);
-        let _ = store.import(split_stream("new"), &ImportOptions::new());
+        let _ = store.import(split_stream("new"), &ImportOptions::new(), &Monitor::none());
         machine.restart();
         machine.plan(at, Fault::Error(Errno::IO.raw_os_error()));
         let store = open(&machine);

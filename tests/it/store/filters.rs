@@ -1,7 +1,7 @@
 //! Lists with filters, and the reasons for what they leave out.
 
-use lxd_image::ErrorKind;
 use lxd_image::store::{Filter, ImportOptions, Store};
+use lxd_image::{ErrorKind, Monitor};
 
 use super::*;
 
@@ -9,10 +9,10 @@ fn store() -> (Scratch, Store) {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let options = ImportOptions::new().alias(alias("debian/12")).alias(alias("stable")).public(true);
-    store.import(stream(unified("one")), &options).unwrap();
+    store.import(stream(unified("one")), &options, &Monitor::none()).unwrap();
     let bytes =
         unified_with("architecture: arm64\ncreation_date: 1\nproperties: {os: ubuntu, architecture: arm64}\n", b"");
-    store.import(stream(bytes), &ImportOptions::new().alias(alias("ubuntu/arm"))).unwrap();
+    store.import(stream(bytes), &ImportOptions::new().alias(alias("ubuntu/arm")), &Monitor::none()).unwrap();
     import(&store, "three", &[]);
     (scratch, store)
 }

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use lxd_image::ErrorKind;
 use lxd_image::store::{ImportOptions, Store};
+use lxd_image::{ErrorKind, Monitor};
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn full_disk_allows_reading_and_deleting() {
     let mut images = Vec::new();
     let error = loop {
         let tag = format!("image-{}", images.len());
-        match store.import(stream(large(&tag, 700_000)), &ImportOptions::new().alias(alias(&tag))) {
+        match store.import(stream(large(&tag, 700_000)), &ImportOptions::new().alias(alias(&tag)), &Monitor::none()) {
             Ok(image) => images.push(image),
             Err(error) => break error,
         }
@@ -42,7 +42,10 @@ fn full_disk_allows_reading_and_deleting() {
     while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
     while std::io::Write::write_all(&mut filler, &[0; 1]).is_ok() {}
     assert_eq!(store.images().unwrap().len(), images.len());
-    assert_kind(store.import(stream(unified("small")), &ImportOptions::new()), ErrorKind::StorageFull);
+    assert_kind(
+        store.import(stream(unified("small")), &ImportOptions::new(), &Monitor::none()),
+        ErrorKind::StorageFull,
+    );
     drop(store);
     let store = Store::open(&path).unwrap();
     assert_eq!(reads(&store, &images[0].fingerprint).len() as u64, images[0].size);
@@ -60,7 +63,7 @@ fn import_needs_the_size_of_the_image_once() {
     let Some(mounted) = Mounted::new(&scratch, "8m") else { return };
     let store = Store::open(mounted.path().join("store")).unwrap();
     // More than half of what is free after the reserve: a second copy would not fit.
-    let image = store.import(stream(large("large", 5_000_000)), &ImportOptions::new()).unwrap();
+    let image = store.import(stream(large("large", 5_000_000)), &ImportOptions::new(), &Monitor::none()).unwrap();
     assert!(image.size > 5_000_000);
     assert_clean(&store);
 }

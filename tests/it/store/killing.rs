@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lxd_image::ErrorKind;
-use lxd_image::store::{Edit, ExportOptions, ImportOptions, PruneOptions, Store, StoreOptions};
+use lxd_image::store::{Edit, ImportOptions, PruneOptions, Store, StoreOptions};
+use lxd_image::{ErrorKind, Monitor};
 
 use super::*;
 
@@ -98,7 +98,7 @@ fn work(path: &Path, process: u64, seed: u64, log: &Path) {
             Op::Import(tag, value) => {
                 let options = ImportOptions::new().alias(alias.clone()).reuse_aliases(true);
                 let options = options.property("value", value.to_string()).unwrap();
-                store.import(stream(unified(&own(process, tag))), &options).map(drop).unwrap();
+                store.import(stream(unified(&own(process, tag))), &options, &Monitor::none()).map(drop).unwrap();
             }
             Op::Edit(_, value) => {
                 let edit = Edit::new().property("value", value.to_string()).unwrap();
@@ -114,11 +114,9 @@ fn work(path: &Path, process: u64, seed: u64, log: &Path) {
             assert!(matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound), "{error}");
         };
         let shared = ImportOptions::new().cached(true).expires_at(1);
-        store.import(split_stream("shared"), &shared).map_or_else(allowed, drop);
-        store
-            .export_to(&fingerprint(&own(process, tag)), &mut Vec::new(), &ExportOptions::new())
-            .map_or_else(allowed, drop);
-        store.prune(&PruneOptions::default()).unwrap();
+        store.import(split_stream("shared"), &shared, &Monitor::none()).map_or_else(allowed, drop);
+        store.export_to(&fingerprint(&own(process, tag)), &mut Vec::new(), &Monitor::none()).map_or_else(allowed, drop);
+        store.prune(&PruneOptions::default(), &Monitor::none()).unwrap();
     }
 }
 

@@ -8,6 +8,7 @@ use lxd_image::metadata::ImageType;
 use lxd_image::store::{Edit, ImportOptions, UpdateSource};
 
 use super::*;
+use lxd_image::Monitor;
 
 /// What each kept store holds: something in every column.
 fn fill(path: &Path) -> Vec<StoredImage> {
@@ -22,8 +23,8 @@ fn fill(path: &Path) -> Vec<StoredImage> {
         .source(source)
         .file_name("meta.tar")
         .expires_at(NOW + DAY);
-    store.import(split_stream("two"), &options).unwrap();
-    store.import(stream(unified("cached")), &ImportOptions::new().cached(true)).unwrap();
+    store.import(split_stream("two"), &options, &Monitor::none()).unwrap();
+    store.import(stream(unified("cached")), &ImportOptions::new().cached(true), &Monitor::none()).unwrap();
     store.images().unwrap()
 }
 
@@ -88,7 +89,7 @@ fn every_kind_of_image_of_layout_1_survives_the_upgrade() {
     assert_eq!(images.len(), 5);
     for image in &images {
         let opened = store.open_image(&image.fingerprint).unwrap().open(&lxd_image::Limits::default()).unwrap();
-        let verified = opened.verify(&lxd_image::format::VerifyOptions::new()).unwrap();
+        let verified = opened.verify(&lxd_image::format::VerifyOptions::new(), &Monitor::none()).unwrap();
         assert_eq!((verified.fingerprint, verified.image_type), (image.fingerprint, image.image_type));
     }
     let resolved = |name: &str| store.resolve(name).unwrap().image_type;
@@ -159,7 +160,7 @@ fn store_of_layout_1_without_catalog_is_repaired() {
     let path = layout_1(&scratch, "store-layout-1");
     fs::remove_file(path.join("catalog.sqlite")).unwrap();
     assert_kind(Store::open(&path), ErrorKind::Malformed);
-    Store::repair(&path, &StoreOptions::new(), &CheckOptions::new()).unwrap();
+    Store::repair(&path, &StoreOptions::new(), &CheckOptions::new(), &Monitor::none()).unwrap();
     let store = Store::open(&path).unwrap();
     assert_eq!(store.images().unwrap().len(), 3);
     assert_eq!(layout(&path), ("layout: 2".to_owned(), 2));

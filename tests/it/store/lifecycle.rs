@@ -15,7 +15,7 @@ fn imported_image_is_stored_under_its_fingerprint() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let bytes = unified("one");
-    let image = store.import(stream(bytes.clone()), &ImportOptions::new()).unwrap();
+    let image = store.import(stream(bytes.clone()), &ImportOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(image.fingerprint, Fingerprint::of(&bytes));
     assert_eq!(fs::read(blob(&scratch.join("store"), &image)).unwrap(), bytes);
     let name = format!("blobs/{}.", image.fingerprint);
@@ -54,7 +54,7 @@ fn import_is_invisible_until_complete() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.path().join("store")).unwrap();
     let reader = Watching(store.clone(), io::Cursor::new(unified("slow")));
-    store.import(ImageSource::unified(Input::stream(reader)), &ImportOptions::new()).unwrap();
+    store.import(ImageSource::unified(Input::stream(reader)), &ImportOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(store.images().unwrap().len(), 1);
 }
 
@@ -73,7 +73,10 @@ fn import_of_a_broken_stream_leaves_nothing() {
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let broken = Broken(io::Cursor::new(unified("cut")[..900].to_vec()));
-    assert_kind(store.import(ImageSource::unified(Input::stream(broken)), &ImportOptions::new()), ErrorKind::Io);
+    assert_kind(
+        store.import(ImageSource::unified(Input::stream(broken)), &ImportOptions::new(), &Monitor::none()),
+        ErrorKind::Io,
+    );
     assert_eq!(files(&path), Vec::<String>::new());
 }
 
@@ -92,7 +95,7 @@ fn cancelled_import_leaves_nothing() {
             }
         };
         let monitor = Monitor::none().with_progress(Arc::new(stop));
-        match store.import(stream(unified("one")), &ImportOptions::new().monitor(monitor)) {
+        match store.import(stream(unified("one")), &ImportOptions::new(), &monitor) {
             Ok(_) => break,
             Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}"),
         }
@@ -101,8 +104,11 @@ fn cancelled_import_leaves_nothing() {
     }
     let cancel = Cancel::new();
     cancel.cancel();
-    let options = ImportOptions::new().monitor(Monitor::none().with_cancel(cancel));
-    assert_kind(store.import(stream(unified("two")), &options), ErrorKind::Cancelled);
+    let options = ImportOptions::new();
+    assert_kind(
+        store.import(stream(unified("two")), &options, &Monitor::none().with_cancel(cancel)),
+        ErrorKind::Cancelled,
+    );
 }
 
 #[test]
@@ -113,10 +119,10 @@ fn progress_callback_may_use_the_store() {
     let inner = store.clone();
     let calls = move |_: &lxd_image::Update| {
         inner.mark_used(&other.fingerprint).unwrap();
-        std::ops::ControlFlow::Continue(())
+        std::ops::ControlFlow::<()>::Continue(())
     };
-    let options = ImportOptions::new().monitor(Monitor::none().with_progress(Arc::new(calls)));
-    store.import(stream(unified("one")), &options).unwrap();
+    let options = ImportOptions::new();
+    store.import(stream(unified("one")), &options, &Monitor::none().with_progress(Arc::new(calls))).unwrap();
     assert_eq!(store.images().unwrap().len(), 2);
 }
 
@@ -126,8 +132,11 @@ fn file_that_is_no_image_is_refused() {
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let options = ImportOptions::new();
-    assert_kind(store.import(stream(b"".to_vec()), &options), ErrorKind::Malformed);
-    assert_kind(store.import(stream(b"no archive at all".repeat(100)), &options), ErrorKind::Unsupported);
+    assert_kind(store.import(stream(b"".to_vec()), &options, &Monitor::none()), ErrorKind::Malformed);
+    assert_kind(
+        store.import(stream(b"no archive at all".repeat(100)), &options, &Monitor::none()),
+        ErrorKind::Unsupported,
+    );
     let climbing = {
         let mut bytes = unified("x");
         let end = bytes.len() - 1024;
@@ -136,9 +145,9 @@ fn file_that_is_no_image_is_refused() {
         bytes.resize(bytes.len() + 1024, 0);
         bytes
     };
-    assert_kind(store.import(stream(climbing), &options), ErrorKind::UnsafePath);
+    assert_kind(store.import(stream(climbing), &options, &Monitor::none()), ErrorKind::UnsafePath);
     let alien = unified_with("architecture: pdp11\ncreation_date: 1\n", b"");
-    assert_kind(store.import(stream(alien), &options), ErrorKind::InvalidInput);
+    assert_kind(store.import(stream(alien), &options, &Monitor::none()), ErrorKind::InvalidInput);
     assert_eq!(files(&path), Vec::<String>::new());
 }
 
@@ -148,15 +157,21 @@ fn unexpected_fingerprint_is_a_mismatch_and_leaves_nothing() {
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let options = ImportOptions::new().expected_fingerprint(Fingerprint::of(b"something else"));
-    let error = assert_kind(store.import(stream(unified("one")), &options), ErrorKind::Mismatch);
+    let error = assert_kind(store.import(stream(unified("one")), &options, &Monitor::none()), ErrorKind::Mismatch);
     let found = fingerprint("one").to_string();
     assert_eq!(
         error.expected_and_found(),
         Some((Fingerprint::of(b"something else").to_string().as_str(), found.as_str()))
     );
-    assert_kind(store.import(split_stream("one"), &options), ErrorKind::Mismatch);
+    assert_kind(store.import(split_stream("one"), &options, &Monitor::none()), ErrorKind::Mismatch);
     assert_eq!(files(&path), Vec::<String>::new());
-    store.import(stream(unified("one")), &ImportOptions::new().expected_fingerprint(fingerprint("one"))).unwrap();
+    store
+        .import(
+            stream(unified("one")),
+            &ImportOptions::new().expected_fingerprint(fingerprint("one")),
+            &Monitor::none(),
+        )
+        .unwrap();
 }
 
 #[test]
@@ -164,7 +179,10 @@ fn import_of_a_present_image_fails_with_already_exists() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     import(&store, "one", &[]);
-    assert_kind(store.import(stream(unified("one")), &ImportOptions::new()), ErrorKind::AlreadyExists);
+    assert_kind(
+        store.import(stream(unified("one")), &ImportOptions::new(), &Monitor::none()),
+        ErrorKind::AlreadyExists,
+    );
     assert_eq!(store.images().unwrap().len(), 1);
     assert_clean(&store);
 }
@@ -182,12 +200,12 @@ fn present_expected_image_is_refused_before_a_byte_is_read() {
     let image = import(&store, "one", &["web"]);
     let source = || ImageSource::unified(Input::stream(Untouched));
     assert_kind(
-        store.import(source(), &ImportOptions::new().expected_fingerprint(image.fingerprint)),
+        store.import(source(), &ImportOptions::new().expected_fingerprint(image.fingerprint), &Monitor::none()),
         ErrorKind::AlreadyExists,
     );
     // Of another type it could have the name as well.
     let options = ImportOptions::new().alias(alias("web")).image_type(ImageType::Container);
-    assert_kind(store.import(source(), &options), ErrorKind::AlreadyExists);
+    assert_kind(store.import(source(), &options, &Monitor::none()), ErrorKind::AlreadyExists);
 }
 
 #[test]
@@ -196,8 +214,8 @@ fn import_adds_to_a_present_image_on_request() {
     let store = Store::open(scratch.join("store")).unwrap();
     import(&store, "one", &["a"]);
     let options = ImportOptions::new().alias(alias("b")).public(true);
-    assert_kind(store.import(stream(unified("one")), &options), ErrorKind::AlreadyExists);
-    let image = store.import(stream(unified("one")), &options.add_aliases_to_existing(true)).unwrap();
+    assert_kind(store.import(stream(unified("one")), &options, &Monitor::none()), ErrorKind::AlreadyExists);
+    let image = store.import(stream(unified("one")), &options.add_aliases_to_existing(true), &Monitor::none()).unwrap();
     assert_eq!(image.aliases, [alias("a"), alias("b")]);
     assert!(image.public, "all that was asked for is done");
     assert_eq!(store.image(&image.fingerprint).unwrap(), image);
@@ -213,22 +231,29 @@ fn adopting_changes_only_the_catalog() {
     let options = ImportOptions::new().alias(alias("b")).public(true).source(source).auto_update(true);
     // Without its file nothing of it can be read.
     std::fs::remove_file(blob(&scratch.join("store"), &image)).unwrap();
-    let adopted = store.adopt(&image.fingerprint, &options).unwrap();
+    let adopted = store.adopt(&image.fingerprint, &options, &Monitor::none()).unwrap();
     assert!(adopted.public && adopted.auto_update && adopted.aliases.len() == 2);
-    assert_eq!(store.adopt(&image.fingerprint, &options).unwrap(), adopted, "a second time changes nothing");
-    assert_kind(store.adopt(&fingerprint("two"), &ImportOptions::new()), ErrorKind::NotFound);
+    assert_eq!(
+        store.adopt(&image.fingerprint, &options, &Monitor::none()).unwrap(),
+        adopted,
+        "a second time changes nothing"
+    );
+    assert_kind(store.adopt(&fingerprint("two"), &ImportOptions::new(), &Monitor::none()), ErrorKind::NotFound);
     let wrong = ImportOptions::new().expected_fingerprint(fingerprint("two"));
-    assert_kind(store.adopt(&image.fingerprint, &wrong), ErrorKind::Mismatch);
+    assert_kind(store.adopt(&image.fingerprint, &wrong, &Monitor::none()), ErrorKind::Mismatch);
 }
 
 #[test]
 fn explicitly_imported_cached_image_becomes_permanent() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
-    store.import(stream(unified("one")), &ImportOptions::new().cached(true)).unwrap();
-    assert_kind(store.import(stream(unified("one")), &ImportOptions::new().cached(true)), ErrorKind::AlreadyExists);
+    store.import(stream(unified("one")), &ImportOptions::new().cached(true), &Monitor::none()).unwrap();
+    assert_kind(
+        store.import(stream(unified("one")), &ImportOptions::new().cached(true), &Monitor::none()),
+        ErrorKind::AlreadyExists,
+    );
     let options = ImportOptions::new().alias(alias("mine")).public(true).property("tag", "mine").unwrap();
-    let image = store.import(stream(unified("one")), &options).unwrap();
+    let image = store.import(stream(unified("one")), &options, &Monitor::none()).unwrap();
     assert!(!image.cached && image.public);
     assert_eq!(image.properties.get("tag"), Some("mine"));
     assert_eq!(store.resolve("mine").unwrap(), image);
@@ -240,7 +265,7 @@ fn properties_of_the_caller_override_the_metadata() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let options = ImportOptions::new().property("release", "13").unwrap().property("more", "x").unwrap();
-    let image = store.import(stream(unified("one")), &options).unwrap();
+    let image = store.import(stream(unified("one")), &options, &Monitor::none()).unwrap();
     let pairs: Vec<_> = image.properties.iter().collect();
     assert_eq!(pairs, [("os", "Debian"), ("release", "13"), ("tag", "one"), ("more", "x")]);
     assert_eq!(image.original_properties.get("release"), Some("12"));
@@ -252,13 +277,13 @@ fn creation_date_and_architecture_come_from_the_metadata_and_expiry_unless_the_c
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();
     let bytes = unified_with(&metadata("x", "expiry_date: 1800000000\n"), b"x");
-    let image = store.import(stream(bytes), &ImportOptions::new()).unwrap();
+    let image = store.import(stream(bytes), &ImportOptions::new(), &Monitor::none()).unwrap();
     assert_eq!((image.created_at, image.expires_at, image.uploaded_at), (1_700_000_000, Some(1_800_000_000), NOW));
     assert_eq!(image.architecture.kernel_name(), "x86_64");
     assert_eq!(image.image_type, ImageType::Container);
     assert_eq!(image.last_used_at, None);
     let bytes = unified_with(&metadata("y", "expiry_date: 1800000000\n"), b"y");
-    let image = store.import(stream(bytes), &ImportOptions::new().expires_at(1_900_000_000)).unwrap();
+    let image = store.import(stream(bytes), &ImportOptions::new().expires_at(1_900_000_000), &Monitor::none()).unwrap();
     assert_eq!(image.expires_at, Some(1_900_000_000));
 }
 
@@ -269,7 +294,9 @@ fn split_image_is_imported_in_either_order() {
     let (meta, rootfs) = split("one");
     let expected = Fingerprint::of(&[meta.clone(), rootfs.clone()].concat());
     let reader = |bytes: &Vec<u8>| Input::stream(io::Cursor::new(bytes.clone()));
-    let image = store.import(ImageSource::split(reader(&rootfs), reader(&meta)), &ImportOptions::new()).unwrap();
+    let image = store
+        .import(ImageSource::split(reader(&rootfs), reader(&meta)), &ImportOptions::new(), &Monitor::none())
+        .unwrap();
     assert_eq!(image.fingerprint, expected);
     assert_eq!((image.size, image.rootfs_size), ((meta.len() + rootfs.len()) as u64, Some(rootfs.len() as u64)));
     let blobs = scratch.join("store/blobs");
@@ -281,7 +308,8 @@ fn split_image_is_imported_in_either_order() {
     let (one, other) = (scratch.join("rootfs.tar"), scratch.join("meta.tar"));
     fs::write(&one, &rootfs).unwrap();
     fs::write(&other, &meta).unwrap();
-    let image = store.import(ImageSource::open(&one, Some(&other)).unwrap(), &ImportOptions::new()).unwrap();
+    let image =
+        store.import(ImageSource::open(&one, Some(&other)).unwrap(), &ImportOptions::new(), &Monitor::none()).unwrap();
     assert_eq!((image.file_name.as_deref(), image.rootfs_name.as_deref()), (Some("meta.tar"), Some("rootfs.tar")));
 }
 
@@ -289,9 +317,16 @@ fn split_image_is_imported_in_either_order() {
 fn opened_image_can_be_unpacked() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
-    let image = store.import(split_stream("one"), &ImportOptions::new()).unwrap();
+    let image = store.import(split_stream("one"), &ImportOptions::new(), &Monitor::none()).unwrap();
     let opened = store.open_image(&image.fingerprint).unwrap().open(&lxd_image::Limits::default()).unwrap();
-    opened.unpack_verified(scratch.join("tree"), &image.fingerprint, &lxd_image::format::UnpackOptions::new()).unwrap();
+    opened
+        .unpack_verified(
+            scratch.join("tree"),
+            &image.fingerprint,
+            &lxd_image::format::UnpackOptions::new(),
+            &Monitor::none(),
+        )
+        .unwrap();
     assert_eq!(fs::read(scratch.join("tree/rootfs/etc/tag")).unwrap(), b"one");
 }
 
@@ -340,7 +375,7 @@ fn etag_equals_that_of_the_rest_api() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let options = ImportOptions::new().public(true).property("a", "<&\"\\>").unwrap();
-    let image = store.import(stream(unified("one")), &options).unwrap();
+    let image = store.import(stream(unified("one")), &options, &Monitor::none()).unwrap();
     let go =
         "[true,false,{\"a\":\"\\u003c\\u0026\\\"\\\\\\u003e\",\"os\":\"Debian\",\"release\":\"12\",\"tag\":\"one\"}]\n";
     assert_eq!(image.etag(), ETag::new(Fingerprint::of(go.as_bytes()).to_string()));
@@ -395,13 +430,13 @@ fn written_image_needs_no_file() {
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let write = |sink: &mut (dyn io::Write + Send)| Ok(sink.write_all(&unified("made"))?);
-    let image = store.import_written(&ImportOptions::new().alias(alias("made")), write).unwrap();
+    let image = store.import_written(&ImportOptions::new().alias(alias("made")), &Monitor::none(), write).unwrap();
     assert_eq!(image.fingerprint, fingerprint("made"));
     let fail = |sink: &mut (dyn io::Write + Send)| {
         sink.write_all(&unified("half")[..700])?;
         Err(lxd_image::Error::new(ErrorKind::Cancelled, "enough"))
     };
-    assert_kind(store.import_written(&ImportOptions::new(), fail), ErrorKind::Cancelled);
+    assert_kind(store.import_written(&ImportOptions::new(), &Monitor::none(), fail), ErrorKind::Cancelled);
     assert_eq!(files(&path).len(), 2);
     assert_clean(&store);
 }
@@ -411,8 +446,9 @@ fn json_equals_the_object_of_the_rest_api() {
     let scratch = Scratch::new();
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();
-    let image =
-        store.import(stream(unified("one")), &ImportOptions::new().alias(alias("a")).file_name("one.tar")).unwrap();
+    let image = store
+        .import(stream(unified("one")), &ImportOptions::new().alias(alias("a")).file_name("one.tar"), &Monitor::none())
+        .unwrap();
     let expected = serde_json::json!({
         "auto_update": false,
         "properties": {"os": "Debian", "release": "12", "tag": "one"},

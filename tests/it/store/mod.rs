@@ -45,7 +45,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use lxd_image::format::{ImageSource, Input};
 use lxd_image::metadata::ImageType;
 use lxd_image::store::{Alias, AliasTarget, CheckOptions, ImportOptions, Store, StoreOptions, StoredImage};
-use lxd_image::{Error, ErrorKind, Fingerprint};
+use lxd_image::{Error, ErrorKind, Fingerprint, Monitor};
 
 /// A directory that goes when the test ends.
 pub(crate) struct Scratch(PathBuf);
@@ -126,7 +126,7 @@ pub(crate) fn alias(name: &str) -> Alias {
 
 pub(crate) fn import(store: &Store, tag: &str, aliases: &[&str]) -> StoredImage {
     let options = aliases.iter().fold(ImportOptions::new(), |options, name| options.alias(alias(name)));
-    store.import(stream(unified(tag)), &options).unwrap()
+    store.import(stream(unified(tag)), &options, &Monitor::none()).unwrap()
 }
 
 pub(crate) fn fingerprint(tag: &str) -> Fingerprint {
@@ -174,7 +174,7 @@ pub(crate) fn blob(store: &Path, image: &StoredImage) -> PathBuf {
 
 #[track_caller]
 pub(crate) fn assert_clean(store: &Store) {
-    let report = store.check(&CheckOptions::new()).unwrap();
+    let report = store.check(&CheckOptions::new(), &Monitor::none()).unwrap();
     assert!(report.is_clean(), "{:?}", report.findings);
 }
 
@@ -193,6 +193,6 @@ pub(crate) fn files(store: &Path) -> Vec<String> {
 
 pub(crate) fn reads(store: &Store, fingerprint: &Fingerprint) -> Vec<u8> {
     let mut bytes = Vec::new();
-    store.export_to(fingerprint, &mut bytes, &lxd_image::store::ExportOptions::new()).unwrap();
+    store.export_to(fingerprint, &mut bytes, &Monitor::none()).unwrap();
     bytes
 }

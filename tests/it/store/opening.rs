@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use lxd_image::ErrorKind;
 use lxd_image::store::{ImportOptions, Store, StoreOptions};
+use lxd_image::{ErrorKind, Monitor};
 
 use super::*;
 
@@ -92,10 +92,13 @@ fn unmounted_blobs_are_an_error() {
     let error = assert_kind(Store::open(&path), ErrorKind::Malformed);
     assert!(error.hint().unwrap().contains("mounted"));
     // A store that was open before refuses what would take the empty directory for the truth.
-    assert_kind(store.check(&lxd_image::store::CheckOptions::new().repair(true)), ErrorKind::Malformed);
-    assert_kind(store.prune(&lxd_image::store::PruneOptions::default()), ErrorKind::Malformed);
+    assert_kind(
+        store.check(&lxd_image::store::CheckOptions::new().repair(true), &Monitor::none()),
+        ErrorKind::Malformed,
+    );
+    assert_kind(store.prune(&lxd_image::store::PruneOptions::default(), &Monitor::none()), ErrorKind::Malformed);
     assert_kind(store.delete(&image.fingerprint), ErrorKind::Malformed);
-    assert_kind(store.import(stream(unified("two")), &ImportOptions::new()), ErrorKind::Malformed);
+    assert_kind(store.import(stream(unified("two")), &ImportOptions::new(), &Monitor::none()), ErrorKind::Malformed);
     fs::remove_dir(path.join("blobs")).unwrap();
     fs::rename(scratch.join("elsewhere"), path.join("blobs")).unwrap();
     assert_clean(&Store::open(&path).unwrap());

@@ -5,13 +5,20 @@ use std::time::Duration;
 use lxd_image::store::{Edit, ImportOptions, PruneOptions, Removed, Store};
 
 use super::*;
+use lxd_image::Monitor;
 
 fn cached(store: &Store, tag: &str) -> StoredImage {
-    store.import(stream(unified(tag)), &ImportOptions::new().cached(true)).unwrap()
+    store.import(stream(unified(tag)), &ImportOptions::new().cached(true), &Monitor::none()).unwrap()
 }
 
 fn pruned(store: &Store, policy: &PruneOptions) -> Vec<(Fingerprint, Removed)> {
-    store.prune(policy).unwrap().images.into_iter().map(|(image, why)| (image.fingerprint, why)).collect()
+    store
+        .prune(policy, &Monitor::none())
+        .unwrap()
+        .images
+        .into_iter()
+        .map(|(image, why)| (image.fingerprint, why))
+        .collect()
 }
 
 #[test]
@@ -25,7 +32,7 @@ fn cached_images_unused_for_ten_days_are_pruned() {
     clock.set(NOW + 10 * DAY - 1);
     assert_eq!(pruned(&store, &PruneOptions::default()), []);
     clock.set(NOW + 10 * DAY);
-    let done = store.prune(&PruneOptions::default()).unwrap();
+    let done = store.prune(&PruneOptions::default(), &Monitor::none()).unwrap();
     assert_eq!(done.bytes, unused.size);
     assert_eq!(done.images, [(unused, Removed::Unused)]);
     assert_eq!(store.images().unwrap().len(), 1);
@@ -54,7 +61,7 @@ fn expired_cached_images_are_pruned() {
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();
     let options = ImportOptions::new().cached(true).expires_at(NOW + 10);
-    let image = store.import(stream(unified("one")), &options).unwrap();
+    let image = store.import(stream(unified("one")), &options, &Monitor::none()).unwrap();
     clock.set(NOW + 9);
     assert_eq!(pruned(&store, &PruneOptions::default()), []);
     clock.set(NOW + 10);

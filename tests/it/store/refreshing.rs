@@ -21,7 +21,7 @@ impl Fake {
 }
 
 impl RefreshSource for Fake {
-    fn newest(&self, _: &StoredImage, source: &UpdateSource) -> Result<Newest> {
+    fn newest(&self, _: &StoredImage, source: &UpdateSource, _: &Monitor) -> Result<Newest> {
         assert_eq!(source.alias, "debian");
         let mut properties = Properties::new();
         if let Some(label) = &*self.label.lock().unwrap() {
@@ -46,7 +46,7 @@ pub(crate) fn following(store: &Store, tag: &str, aliases: &[&str]) -> StoredIma
         "debian",
     ));
     let options = aliases.iter().fold(options, |options, name| options.alias(alias(name)));
-    store.import(stream(unified(tag)), &options).unwrap()
+    store.import(stream(unified(tag)), &options, &Monitor::none()).unwrap()
 }
 
 #[test]
@@ -57,16 +57,16 @@ fn newest_image_replaces_the_old_one() {
     let old = following(&store, "old", &["a", "b"]);
     let fake = Fake::new("old");
     let options = RefreshOptions::new();
-    assert_eq!(store.refresh(&old.fingerprint, &fake, &options).unwrap(), Refreshed::Current);
+    assert_eq!(store.refresh(&old.fingerprint, &fake, &options, &Monitor::none()).unwrap(), Refreshed::Current);
     *fake.newest.lock().unwrap() = "new".into();
     let dry = RefreshOptions::new().dry_run(true);
     assert_eq!(
-        store.refresh(&old.fingerprint, &fake, &dry).unwrap(),
+        store.refresh(&old.fingerprint, &fake, &dry, &Monitor::none()).unwrap(),
         Refreshed::Replaced { fingerprint: fingerprint("new") }
     );
     assert_eq!(store.images().unwrap().len(), 1);
     assert_eq!(
-        store.refresh(&old.fingerprint, &fake, &options).unwrap(),
+        store.refresh(&old.fingerprint, &fake, &options, &Monitor::none()).unwrap(),
         Refreshed::Replaced { fingerprint: fingerprint("new") }
     );
     let new = store.resolve("a").unwrap();
@@ -88,7 +88,7 @@ fn edited_properties_survive_a_refresh() {
     store.edit(&old.fingerprint, &edit, None).unwrap();
     let fake = Fake::new("new");
     *fake.label.lock().unwrap() = Some("release".into());
-    store.refresh(&old.fingerprint, &fake, &RefreshOptions::new()).unwrap();
+    store.refresh(&old.fingerprint, &fake, &RefreshOptions::new(), &Monitor::none()).unwrap();
     let new = store.resolve("a").unwrap();
     let pairs: Vec<_> = new.properties.iter().collect();
     assert_eq!(pairs, [("os", "D"), ("tag", "new"), ("label", "release"), ("mine", "x")]);
@@ -96,7 +96,7 @@ fn edited_properties_survive_a_refresh() {
     // And the next one too, while what the source says goes with it.
     *fake.newest.lock().unwrap() = "newer".into();
     *fake.label.lock().unwrap() = None;
-    store.refresh(&new.fingerprint, &fake, &RefreshOptions::new()).unwrap();
+    store.refresh(&new.fingerprint, &fake, &RefreshOptions::new(), &Monitor::none()).unwrap();
     let pairs: Vec<_> =
         store.resolve("a").unwrap().properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     assert_eq!(pairs, [("os", "D"), ("tag", "newer"), ("mine", "x")].map(|(k, v)| (k.to_owned(), v.to_owned())));
@@ -108,10 +108,13 @@ fn image_that_follows_no_source_is_not_refreshed() {
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "old", &["a"]);
     let fake = Fake::new("new");
-    assert_eq!(store.refresh(&image.fingerprint, &fake, &RefreshOptions::new()).unwrap(), Refreshed::NotFollowing);
-    assert!(store.refresh_all(&fake, &RefreshOptions::new()).unwrap().is_empty());
+    assert_eq!(
+        store.refresh(&image.fingerprint, &fake, &RefreshOptions::new(), &Monitor::none()).unwrap(),
+        Refreshed::NotFollowing
+    );
+    assert!(store.refresh_all(&fake, &RefreshOptions::new(), &Monitor::none()).unwrap().is_empty());
     let options = ImportOptions::new().auto_update(true);
-    assert_kind(store.import(stream(unified("x")), &options), ErrorKind::InvalidInput);
+    assert_kind(store.import(stream(unified("x")), &options, &Monitor::none()), ErrorKind::InvalidInput);
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn failed_refresh_leaves_the_old_image() {
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let old = following(&store, "old", &["a"]);
-    let done = store.refresh_all(&Fake::new("gone"), &RefreshOptions::new()).unwrap();
+    let done = store.refresh_all(&Fake::new("gone"), &RefreshOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(done.len(), 1);
     assert_eq!(done[0].1.as_ref().unwrap_err().kind(), ErrorKind::Remote);
     assert_eq!(store.resolve("a").unwrap(), old);
@@ -134,7 +137,7 @@ fn present_newest_image_gets_the_aliases() {
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
     let new = import(&store, "new", &["mine"]);
-    let done = store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
+    let done = store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(done, Refreshed::Replaced { fingerprint: new.fingerprint });
     let now = store.resolve("a").unwrap();
     assert_eq!(now.aliases, [alias("a"), alias("mine")]);
@@ -152,7 +155,7 @@ fn edits_are_applied_to_a_present_newest_image() {
     store.edit(&old.fingerprint, &edit, None).unwrap();
     let new = import(&store, "new", &[]);
     store.edit(&new.fingerprint, &Edit::new().property("release", "theirs").unwrap(), None).unwrap();
-    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
+    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new(), &Monitor::none()).unwrap();
     let now = store.resolve("a").unwrap();
     assert!(now.public && now.auto_update && now.source == old.source);
     assert_eq!(now.expires_at, Some(2_000_000_000));
@@ -165,7 +168,7 @@ fn expiry_date_that_was_set_survives_a_refresh() {
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
     store.edit(&old.fingerprint, &Edit::new().expires_at(Some(2_000_000_000)), None).unwrap();
-    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
+    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(store.resolve("a").unwrap().expires_at, Some(2_000_000_000));
 }
 
@@ -176,7 +179,7 @@ fn public_image_stays_public_when_it_replaces_a_private_one() {
     let old = following(&store, "old", &["a"]);
     let new = import(&store, "new", &[]);
     store.edit(&new.fingerprint, &Edit::new().public(true), None).unwrap();
-    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
+    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new(), &Monitor::none()).unwrap();
     assert!(store.resolve("a").unwrap().public);
 }
 
@@ -187,7 +190,7 @@ fn open_image_survives_its_refresh() {
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
     let opened = store.open_image(&old.fingerprint).unwrap();
-    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
+    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new(), &Monitor::none()).unwrap();
     let mut bytes = vec![0; usize::try_from(old.size).unwrap()];
     opened.files().0.read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!(bytes, unified("old"));

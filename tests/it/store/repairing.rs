@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use lxd_image::store::{Area, CheckOptions, CheckReport, ExportOptions, Finding, ImportOptions, Store, StoreOptions};
+use lxd_image::store::{Area, CheckOptions, CheckReport, Finding, ImportOptions, Store, StoreOptions};
 use lxd_image::{Cancel, ErrorKind, Limits, Monitor};
 use rustix::io::Errno;
 
@@ -15,7 +15,7 @@ use super::simulation::{Fault, Machine};
 use super::*;
 
 fn repair(store: &Store) -> CheckReport {
-    store.check(&CheckOptions::new().repair(true)).unwrap()
+    store.check(&CheckOptions::new().repair(true), &Monitor::none()).unwrap()
 }
 
 /// A store with these images, of which the catalog knows none.
@@ -53,8 +53,8 @@ fn cancelled_repair_leaves_every_image_in_place() {
     forgotten(&path, &["one", "two", "three"]);
     let before = files(&path);
     for at in 1.. {
-        let how = CheckOptions::new().monitor(cancelling(at));
-        match Store::repair(&path, &StoreOptions::new(), &how) {
+        let how = CheckOptions::new();
+        match Store::repair(&path, &StoreOptions::new(), &how, &cancelling(at)) {
             Ok(_) => break,
             Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}"),
         }
@@ -72,8 +72,8 @@ fn cancelled_rebuild_leaves_the_damaged_catalog_in_place() {
     let (before, catalog) = (files(&path), path.join("catalog.sqlite"));
     for at in 1.. {
         fs::write(&catalog, b"no catalog").unwrap();
-        let how = CheckOptions::new().monitor(cancelling(at));
-        let done = Store::repair(&path, &StoreOptions::new(), &how);
+        let how = CheckOptions::new();
+        let done = Store::repair(&path, &StoreOptions::new(), &how, &cancelling(at));
         assert_eq!(files(&path), before, "cancelled at report {at}");
         match done {
             Ok(_) => break,
@@ -98,7 +98,8 @@ fn image_over_a_limit_is_listed_by_a_later_repair() {
         let before = files(&path);
         let mut limits = Limits::default();
         limits.set("entries", 1).unwrap();
-        let report = Store::repair(&path, &StoreOptions::new().limits(limits), &CheckOptions::new()).unwrap();
+        let report =
+            Store::repair(&path, &StoreOptions::new().limits(limits), &CheckOptions::new(), &Monitor::none()).unwrap();
         assert!(
             report.findings.iter().any(
                 |finding| matches!(finding, Finding::Unreadable { fingerprint: which, reason: why } if *which == fingerprint("one") && why.contains("entries"))
@@ -107,7 +108,7 @@ fn image_over_a_limit_is_listed_by_a_later_repair() {
         );
         assert!(report.unrepaired.iter().any(|left| matches!(left.finding, Finding::Unreadable { .. })), "{report:?}");
         assert_eq!(files(&path), before);
-        let report = Store::repair(&path, &StoreOptions::new(), &CheckOptions::new()).unwrap();
+        let report = Store::repair(&path, &StoreOptions::new(), &CheckOptions::new(), &Monitor::none()).unwrap();
         assert_eq!(
             (&report.findings[..], report.unrepaired.len()),
             (&[Finding::Unlisted { fingerprint: fingerprint("one") }][..], 0)
@@ -124,12 +125,12 @@ fn system_error_archives_no_healthy_image() {
             let machine = Machine::new();
             let store = listed(&machine);
             import(&store, "known", &[]);
-            store.import(split_stream("lost"), &ImportOptions::new().alias(alias("lost"))).unwrap();
+            store.import(split_stream("lost"), &ImportOptions::new().alias(alias("lost")), &Monitor::none()).unwrap();
             let lost = store.resolve("lost").unwrap().fingerprint;
             machine.catalog().write(&mut |rows| rows.remove(&lost)).unwrap();
             let before = machine.names(Area::Blobs);
             machine.plan(at, Fault::Error(errno.raw_os_error()));
-            let _ = store.check(&CheckOptions::new().repair(true));
+            let _ = store.check(&CheckOptions::new().repair(true), &Monitor::none());
             let hit = machine.was_hit();
             assert_eq!(machine.names(Area::Quarantine), Vec::<String>::new(), "{errno:?} at operation {at}");
             assert_eq!(machine.names(Area::Blobs), before, "{errno:?} at operation {at}");
@@ -154,7 +155,7 @@ fn operations_of_a_check_grow_with_the_number_of_files_that_no_row_knows() {
             machine.catalog().write(&mut |rows| rows.remove(&image.fingerprint)).unwrap();
         }
         machine.plan(u64::MAX, Fault::Short);
-        let report = store.check(&CheckOptions::new()).unwrap();
+        let report = store.check(&CheckOptions::new(), &Monitor::none()).unwrap();
         assert_eq!(report.findings.len(), count);
         machine.operations()
     };
@@ -180,7 +181,7 @@ fn repair_does_not_block_writers_while_it_hashes() {
         count.fetch_add(1, Ordering::Relaxed);
         ControlFlow::Continue(())
     }));
-    let report = store.check(&CheckOptions::new().repair(true).monitor(monitor)).unwrap();
+    let report = store.check(&CheckOptions::new().repair(true), &monitor).unwrap();
     assert!(matches!(report.findings[..], [Finding::Damaged { .. }]), "{report:?}");
     assert!(writes.load(Ordering::Relaxed) > 4);
 }
@@ -192,8 +193,8 @@ fn cancelled_check_does_nothing() {
     let cancel = Cancel::new();
     cancel.cancel();
     let start = Instant::now();
-    let how = CheckOptions::new().monitor(Monitor::none().with_cancel(cancel));
-    assert_kind(store.check(&how), ErrorKind::Cancelled);
+    let how = CheckOptions::new();
+    assert_kind(store.check(&how, &Monitor::none().with_cancel(cancel)), ErrorKind::Cancelled);
     assert!(start.elapsed() < Duration::from_secs(1));
 }
 
@@ -218,7 +219,7 @@ fn damaged_catalogs_of_one_second_are_all_kept() {
     let options = Clock::new().options();
     for text in ["damaged one", "damaged two", "damaged three"] {
         fs::write(path.join("catalog.sqlite"), text).unwrap();
-        Store::repair(&path, &options, &CheckOptions::new()).unwrap();
+        Store::repair(&path, &options, &CheckOptions::new(), &Monitor::none()).unwrap();
     }
     let mut kept: Vec<String> = fs::read_dir(&path)
         .unwrap()
@@ -265,7 +266,7 @@ fn read_only_store_can_be_checked() {
     forgotten(&path, &["one"]);
     let store = StoreOptions::new().read_only(true).open(&path).unwrap();
     assert_eq!(
-        store.check(&CheckOptions::new()).unwrap().findings,
+        store.check(&CheckOptions::new(), &Monitor::none()).unwrap().findings,
         [Finding::Unlisted { fingerprint: fingerprint("one") }]
     );
 }
@@ -284,11 +285,14 @@ fn rebuild_on_a_full_disk_leaves_the_old_catalog() {
     let mut file = fs::File::create(&filler).unwrap();
     while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
     drop(file);
-    assert_kind(Store::repair(&path, &StoreOptions::new(), &CheckOptions::new()), ErrorKind::StorageFull);
+    assert_kind(
+        Store::repair(&path, &StoreOptions::new(), &CheckOptions::new(), &Monitor::none()),
+        ErrorKind::StorageFull,
+    );
     assert_eq!(fs::read_to_string(&catalog).unwrap(), "damaged");
     assert!(!path.join("catalog.sqlite.rebuilt").exists());
     fs::remove_file(filler).unwrap();
-    Store::repair(&path, &StoreOptions::new(), &CheckOptions::new()).unwrap();
+    Store::repair(&path, &StoreOptions::new(), &CheckOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(Store::open(&path).unwrap().aliases().unwrap().len(), 2);
 }
 
@@ -298,8 +302,8 @@ fn zeros_take_no_space_in_store_and_export() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let bytes = unified_with(&metadata("one", ""), &vec![0; ZEROS]);
-    let image = store.import(stream(bytes.clone()), &ImportOptions::new()).unwrap();
-    let exported = store.export(&image.fingerprint, scratch.join("out"), &ExportOptions::new()).unwrap();
+    let image = store.import(stream(bytes.clone()), &ImportOptions::new(), &Monitor::none()).unwrap();
+    let exported = store.export(&image.fingerprint, scratch.join("out"), &Monitor::none()).unwrap();
     let blob = blob(&scratch.join("store"), &image);
     for path in [&blob, &exported.files[0]] {
         assert_eq!(fs::read(path).unwrap(), bytes);

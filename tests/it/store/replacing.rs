@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use lxd_image::ErrorKind;
 use lxd_image::store::{Catalog, CheckOptions, ImageQuery, SqliteCatalog, Store, StoreOptions};
+use lxd_image::{ErrorKind, Monitor};
 
 use super::*;
 
@@ -27,10 +27,10 @@ fn catalog_in_use_is_not_replaced() {
     let store = Store::open(&path).unwrap();
     import(&store, "one", &["a"]);
     remove_catalog(&path);
-    let error = assert_kind(Store::repair(&path, &hasty(), &CheckOptions::new()), ErrorKind::Busy);
+    let error = assert_kind(Store::repair(&path, &hasty(), &CheckOptions::new(), &Monitor::none()), ErrorKind::Busy);
     assert!(error.hint().unwrap().contains("stop"), "{error}");
     drop(store);
-    Store::repair(&path, &hasty(), &CheckOptions::new()).unwrap();
+    Store::repair(&path, &hasty(), &CheckOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(Store::open(&path).unwrap().resolve("a").unwrap().fingerprint, fingerprint("one"));
 }
 
@@ -40,7 +40,7 @@ fn store_in_use_is_repaired_unless_its_catalog_is_damaged() {
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     fs::write(path.join("blobs/stray"), "x").unwrap();
-    let report = Store::repair(&path, &hasty(), &CheckOptions::new()).unwrap();
+    let report = Store::repair(&path, &hasty(), &CheckOptions::new(), &Monitor::none()).unwrap();
     assert_eq!((report.findings.len(), report.unrepaired.len()), (1, 0));
     import(&store, "one", &[]);
 }
@@ -67,7 +67,7 @@ fn store_with_removed_catalog_acknowledges_nothing() {
     let image = import(&store, "one", &["a"]);
     remove_catalog(&path);
     assert_kind(store.create_alias(&alias("b"), &image.fingerprint), ErrorKind::Malformed);
-    assert_kind(store.import(stream(unified("two")), &Default::default()), ErrorKind::Malformed);
+    assert_kind(store.import(stream(unified("two")), &Default::default(), &Monitor::none()), ErrorKind::Malformed);
     assert_kind(store.images(), ErrorKind::Malformed);
 }
 
@@ -82,7 +82,7 @@ fn store_with_removed_log_acknowledges_nothing() {
         assert_kind(store.create_alias(&alias("b"), &image.fingerprint), ErrorKind::Malformed);
     }
     drop(store);
-    Store::repair(&path, &hasty(), &CheckOptions::new()).unwrap();
+    Store::repair(&path, &hasty(), &CheckOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(Store::open(&path).unwrap().resolve("a").unwrap().fingerprint, image.fingerprint);
 }
 

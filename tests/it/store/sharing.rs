@@ -96,7 +96,7 @@ fn sweep_on_another_machine_leaves_a_running_upload() {
 fn upload_beyond_its_lease_fails_and_leaves_nothing() {
     let shared = Shared::default();
     let store = shared.meddled(|shared| drop(shared.machine(NOW + 2 * DAY)));
-    assert_kind(store.import(stream(unified("one")), &ImportOptions::new()), ErrorKind::Transient);
+    assert_kind(store.import(stream(unified("one")), &ImportOptions::new(), &Monitor::none()), ErrorKind::Transient);
     let other = shared.machine(NOW + 4 * DAY);
     assert!(other.images().unwrap().is_empty());
     assert_eq!(shared.objects(), 0);
@@ -106,9 +106,12 @@ fn upload_beyond_its_lease_fails_and_leaves_nothing() {
 fn second_upload_of_an_image_leaves_no_object() {
     let shared = Shared::default();
     let store = shared.meddled(|shared| {
-        let _ = shared.machine(NOW).import(stream(unified("one")), &ImportOptions::new());
+        let _ = shared.machine(NOW).import(stream(unified("one")), &ImportOptions::new(), &Monitor::none());
     });
-    assert_kind(store.import(stream(unified("one")), &ImportOptions::new()), ErrorKind::AlreadyExists);
+    assert_kind(
+        store.import(stream(unified("one")), &ImportOptions::new(), &Monitor::none()),
+        ErrorKind::AlreadyExists,
+    );
     assert_eq!(reads(&store, &fingerprint("one")), unified("one"));
     assert_eq!(shared.objects(), 2, "the image and its sidecar");
     assert_clean(&store);
@@ -125,7 +128,7 @@ fn image_deleted_and_reimported_concurrently_is_whole() {
         }
     });
     let options = ImportOptions::new().alias(alias("a")).add_aliases_to_existing(true);
-    store.import(stream(unified("one")), &options).unwrap();
+    store.import(stream(unified("one")), &options, &Monitor::none()).unwrap();
     assert_eq!(reads(&shared.machine(NOW), &fingerprint("one")), unified("one"));
     assert_clean(&store);
 }
@@ -163,7 +166,7 @@ fn upload_that_resumes_after_a_sweep_leaves_nothing() {
         Ok(())
     };
     let store = shared.over(Box::new(swept), Box::new(|| {}));
-    assert_kind(store.import(stream(unified("one")), &ImportOptions::new()), ErrorKind::Transient);
+    assert_kind(store.import(stream(unified("one")), &ImportOptions::new(), &Monitor::none()), ErrorKind::Transient);
     assert_eq!(shared.objects(), 0);
 }
 

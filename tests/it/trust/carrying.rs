@@ -55,8 +55,8 @@ fn serve(key: &SecretKey) -> Served {
     let store = Store::in_memory().unwrap();
     let options = ImportOptions::new().public(true);
     let stated = Evidence::new().statements([vouch(&fingerprint("a"), key)]);
-    store.import(stream(unified("a")), &options.clone().alias(alias("a")).evidence(stated)).unwrap();
-    store.import(stream(unified("b")), &options.alias(alias("b"))).unwrap();
+    store.import(stream(unified("a")), &options.clone().alias(alias("a")).evidence(stated), &Monitor::none()).unwrap();
+    store.import(stream(unified("b")), &options.alias(alias("b")), &Monitor::none()).unwrap();
     Served::new(store)
 }
 
@@ -66,9 +66,9 @@ fn copy_from_our_server_takes_statements_along() {
     let (served, scratch) = (serve(&key), Scratch::new());
     let store = store_with(&scratch, "s", needs_statement(&key));
     let remote = served.remote();
-    copy(&remote, "a", &store, &CopyOptions::new().alias(alias("mine"))).unwrap();
+    copy(&remote, "a", &store, &CopyOptions::new().alias(alias("mine")), &Monitor::none()).unwrap();
     assert_eq!(store.statements(&fingerprint("a")).unwrap().len(), 1);
-    assert_kind(copy(&remote, "b", &store, &CopyOptions::new()), ErrorKind::Untrusted);
+    assert_kind(copy(&remote, "b", &store, &CopyOptions::new(), &Monitor::none()), ErrorKind::Untrusted);
     assert!(store.image(&fingerprint("b")).is_err());
 }
 
@@ -78,8 +78,8 @@ fn cache_is_refused_without_the_statement() {
     let (served, scratch) = (serve(&key), Scratch::new());
     let store = store_with(&scratch, "s", needs_statement(&key));
     let remote = served.remote();
-    assert_kind(store.get_or_fetch(&remote, "b", &CopyOptions::new()), ErrorKind::Untrusted);
-    store.get_or_fetch(&remote, "a", &CopyOptions::new()).unwrap();
+    assert_kind(store.get_or_fetch(&remote, "b", &CopyOptions::new(), &Monitor::none()), ErrorKind::Untrusted);
+    store.get_or_fetch(&remote, "a", &CopyOptions::new(), &Monitor::none()).unwrap();
     assert!(store.image(&fingerprint("b")).is_err());
 }
 
@@ -88,7 +88,7 @@ fn mirror_takes_what_the_policy_admits() {
     let key = SecretKey::generate().unwrap();
     let (served, scratch) = (serve(&key), Scratch::new());
     let store = store_with(&scratch, "s", needs_statement(&key));
-    let report = mirror(&served.remote(), MirrorTarget::Store(&store), &MirrorOptions::new());
+    let report = mirror(&served.remote(), MirrorTarget::Store(&store), &MirrorOptions::new(), &Monitor::none());
     drop(report);
     let there: Vec<_> = store.images().unwrap().into_iter().map(|image| image.fingerprint).collect();
     assert_eq!(there, [fingerprint("a")]);
@@ -101,13 +101,13 @@ fn static_tree_has_statements_that_a_copy_takes_along() {
     let tree = Tree::create(scratch.join("tree")).unwrap();
     let bundle = format!("{}\n", vouch(&fingerprint("a"), &key).as_json());
     let options = AddOptions::new().alias("a").unwrap().statements(bundle);
-    tree.lock().unwrap().add(stream(unified("a")), &options).unwrap();
+    tree.lock().unwrap().add(stream(unified("a")), &options, &Monitor::none()).unwrap();
     let url = format!("file://{}", scratch.join("tree").display());
     let remote = Simplestreams::new(ClientOptions::new(), &url.parse().unwrap()).unwrap();
     let store = store_with(&scratch, "s", needs_statement(&key));
     // The machine of the images is amd64, whatever this one is.
     let options = CopyOptions::new().architectures(["amd64".parse().unwrap()]);
-    copy(&remote, "a", &store, &options).unwrap();
+    copy(&remote, "a", &store, &options, &Monitor::none()).unwrap();
     assert_eq!(store.statements(&fingerprint("a")).unwrap().len(), 1);
     // Taken out with its image.
     tree.lock().unwrap().remove(&[fingerprint("a")]).unwrap();
@@ -137,16 +137,18 @@ fn copy_from_the_lists_of_our_server_takes_statements_along() {
     let remote = Simplestreams::new(options, &served.url.parse().unwrap()).unwrap();
     let store = store_with(&scratch, "s", needs_statement(&key));
     let options = CopyOptions::new().architectures(["amd64".parse().unwrap()]);
-    copy(&remote, "a", &store, &options).unwrap();
+    copy(&remote, "a", &store, &options, &Monitor::none()).unwrap();
     assert_eq!(store.statements(&fingerprint("a")).unwrap().len(), 1);
-    assert_kind(copy(&remote, "b", &store, &options), ErrorKind::Untrusted);
+    assert_kind(copy(&remote, "b", &store, &options, &Monitor::none()), ErrorKind::Untrusted);
 }
 
 #[test]
 fn statement_that_is_added_later_is_in_the_next_list() {
     let key = SecretKey::generate().unwrap();
     let store = Store::in_memory().unwrap();
-    let image = store.import(stream(unified("b")), &ImportOptions::new().public(true).alias(alias("b"))).unwrap();
+    let image = store
+        .import(stream(unified("b")), &ImportOptions::new().public(true).alias(alias("b")), &Monitor::none())
+        .unwrap();
     let served = Served::new(store.clone());
     let remote = Simplestreams::new(ClientOptions::new().allow_http(true), &served.url.parse().unwrap()).unwrap();
     let listed = |remote: &Simplestreams| {
@@ -174,7 +176,7 @@ fn mirror_to_a_tree_takes_statements_from_either_face_of_our_server() {
     for (name, remote) in [("rest", &rest as &dyn Remote), ("lists", &lists)] {
         let tree = Tree::create(scratch.join(name)).unwrap();
         for _ in 0..2 {
-            mirror(remote, MirrorTarget::Tree(&tree), &MirrorOptions::new()).unwrap();
+            mirror(remote, MirrorTarget::Tree(&tree), &MirrorOptions::new(), &Monitor::none()).unwrap();
         }
         let url = format!("file://{}", scratch.join(name).display());
         let mirrored = Simplestreams::new(ClientOptions::new(), &url.parse().unwrap()).unwrap();
@@ -222,14 +224,14 @@ fn upload_sends_statements_ahead_so_that_the_policy_of_the_server_sees_them() {
     let here = Store::in_memory().unwrap();
     let image = import(&here, "a", &["a"]);
     let opened = || here.open_image(&image.fingerprint).unwrap();
-    assert!(remote.upload(&opened(), &UploadOptions::new()).is_err());
+    assert!(remote.upload(&opened(), &UploadOptions::new(), &Monitor::none()).is_err());
     assert!(there.images().unwrap().is_empty());
     let first = vouch(&image.fingerprint, &key);
-    remote.upload(&opened(), &UploadOptions::new().statements(vec![first.clone()])).unwrap();
+    remote.upload(&opened(), &UploadOptions::new().statements(vec![first.clone()]), &Monitor::none()).unwrap();
     assert_eq!(there.statements(&image.fingerprint).unwrap(), std::slice::from_ref(&first));
     // For an image that is there, further ones.
     let second = vouch(&image.fingerprint, &SecretKey::generate().unwrap());
-    remote.upload(&opened(), &UploadOptions::new().statements(vec![first, second])).unwrap();
+    remote.upload(&opened(), &UploadOptions::new().statements(vec![first, second]), &Monitor::none()).unwrap();
     assert_eq!(there.statements(&image.fingerprint).unwrap().len(), 2);
     // Nothing of them is left among the uploads.
     let uploads = server.asked().into_iter().filter(|asked| asked.method == "PATCH").map(|asked| asked.path);
@@ -251,6 +253,6 @@ fn statement_about_another_image_fails_the_upload() {
     let image = import(&here, "a", &["a"]);
     let wrong = vouch(&fingerprint("b"), &key);
     let options = UploadOptions::new().statements(vec![wrong]);
-    assert!(remote.upload(&here.open_image(&image.fingerprint).unwrap(), &options).is_err());
+    assert!(remote.upload(&here.open_image(&image.fingerprint).unwrap(), &options, &Monitor::none()).is_err());
     assert!(there.images().unwrap().is_empty());
 }

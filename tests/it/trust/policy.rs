@@ -146,10 +146,11 @@ fn two_builders_are_two_keys() {
         ImportOptions::new().evidence(Evidence::new().statements(statements))
     };
     for keys in [&[][..], &[&one], &[&one, &one]] {
-        let error = assert_kind(store.import(stream(unified("a")), &with(keys)), ErrorKind::Untrusted);
+        let error =
+            assert_kind(store.import(stream(unified("a")), &with(keys), &Monitor::none()), ErrorKind::Untrusted);
         assert!(error.to_string().contains("of the 2 keys"), "{error}");
     }
-    store.import(stream(unified("a")), &with(&[&one, &two])).unwrap();
+    store.import(stream(unified("a")), &with(&[&one, &two]), &Monitor::none()).unwrap();
     let (admission, _) = store.vouched(&fingerprint("a")).unwrap().admission.unwrap();
     assert_eq!((admission.rule.as_deref(), admission.vouched.len()), (Some("both"), 2));
 }
@@ -159,19 +160,19 @@ fn import_is_refused_without_the_statement() {
     let key = SecretKey::generate().unwrap();
     let scratch = Scratch::new();
     let store = store_with(&scratch, "s", needs_statement(&key));
-    assert_refused(store.import(stream(unified("a")), &ImportOptions::new()), &store);
+    assert_refused(store.import(stream(unified("a")), &ImportOptions::new(), &Monitor::none()), &store);
     // By a key that is not the builder's.
     let other = Evidence::new().statements([vouch(&fingerprint("a"), &SecretKey::generate().unwrap())]);
-    assert_refused(store.import(stream(unified("a")), &ImportOptions::new().evidence(other)), &store);
+    assert_refused(store.import(stream(unified("a")), &ImportOptions::new().evidence(other), &Monitor::none()), &store);
     let good = Evidence::new().statements([vouch(&fingerprint("a"), &key)]);
-    store.import(stream(unified("a")), &ImportOptions::new().evidence(good)).unwrap();
+    store.import(stream(unified("a")), &ImportOptions::new().evidence(good), &Monitor::none()).unwrap();
 }
 
 #[test]
 fn written_image_is_refused_without_the_statement() {
     let scratch = Scratch::new();
     let store = store_with(&scratch, "s", needs_statement(&SecretKey::generate().unwrap()));
-    let written = store.import_written(&ImportOptions::new(), |out| {
+    let written = store.import_written(&ImportOptions::new(), &Monitor::none(), |out| {
         out.write_all(&unified("a")).map_err(|error| Error::new(ErrorKind::Io, "write").with_source(error))
     });
     assert_refused(written, &store);
@@ -185,10 +186,10 @@ fn published_tree_is_refused_without_the_statement() {
     std::fs::create_dir_all(scratch.join("root/etc")).unwrap();
     let rootfs = Rootfs::open(scratch.join("root")).unwrap();
     let packing = PackOptions::new(Metadata::new("x86_64", 1_700_000_000).unwrap());
-    assert_refused(store.publish(&rootfs, &packing, &ImportOptions::new()), &store);
+    assert_refused(store.publish(&rootfs, &packing, &ImportOptions::new(), &Monitor::none()), &store);
     // The statement is made when the fingerprint is known, and before the image is visible.
     let options = ImportOptions::new().stated_by(move |fingerprint| Ok(vouch(fingerprint, &key)));
-    let (image, _) = store.publish(&rootfs, &packing, &options).unwrap();
+    let (image, _) = store.publish(&rootfs, &packing, &options, &Monitor::none()).unwrap();
     assert_eq!(store.statements(&image.fingerprint).unwrap().len(), 1);
 }
 
@@ -214,7 +215,7 @@ fn image_that_came_before_the_policy_is_not_shown_in_another_way() {
     let (store, image) = store_before_policy(&scratch, &key);
     let fingerprint = &image.fingerprint;
     let untrusted = ErrorKind::Untrusted;
-    assert_kind(store.adopt(fingerprint, &ImportOptions::new().alias(alias("b"))), untrusted);
+    assert_kind(store.adopt(fingerprint, &ImportOptions::new().alias(alias("b")), &Monitor::none()), untrusted);
     assert_kind(store.create_alias(&alias("b"), fingerprint), untrusted);
     assert_kind(store.move_alias(&alias("b"), fingerprint), untrusted);
     assert_kind(store.rename_alias("a", "b", None), untrusted);
@@ -233,7 +234,7 @@ fn image_that_came_before_the_policy_is_not_shown_in_another_way() {
 struct Upstream(Evidence);
 
 impl RefreshSource for Upstream {
-    fn newest(&self, _: &StoredImage, _: &UpdateSource) -> Result<Newest> {
+    fn newest(&self, _: &StoredImage, _: &UpdateSource, _: &Monitor) -> Result<Newest> {
         Ok(Newest::new(fingerprint("b")).evidence(self.0.clone()))
     }
 
@@ -250,9 +251,10 @@ fn refresh_is_refused_without_the_statement_and_leaves_the_old_image() {
         .alias(Alias::new("a").unwrap())
         .source(UpdateSource::new("https://images.example", "simplestreams", "a"))
         .auto_update(true);
-    Store::open(scratch.join("s")).unwrap().import(stream(unified("a")), &options).unwrap();
+    Store::open(scratch.join("s")).unwrap().import(stream(unified("a")), &options, &Monitor::none()).unwrap();
     let store = store_with(&scratch, "s", needs_statement(&key));
-    let refresh = |evidence| store.refresh(&fingerprint("a"), &Upstream(evidence), &RefreshOptions::new());
+    let refresh =
+        |evidence| store.refresh(&fingerprint("a"), &Upstream(evidence), &RefreshOptions::new(), &Monitor::none());
     assert_kind(refresh(Evidence::new()), ErrorKind::Untrusted);
     assert_eq!(store.resolve("a").unwrap().fingerprint, fingerprint("a"));
     refresh(Evidence::new().statements([vouch(&fingerprint("b"), &key)])).unwrap();

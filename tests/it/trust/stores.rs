@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use lxd_image::store::{
-    Catalog, CheckOptions, ExportOptions, ImportOptions, MemoryBlobs, MemoryCatalog, SqliteCatalog, Store, StoreOptions,
+    Catalog, CheckOptions, ImportOptions, MemoryBlobs, MemoryCatalog, SqliteCatalog, Store, StoreOptions,
 };
 use lxd_image::trust::{Envelope, Evidence, SecretKey, SignedList, Statement};
 use lxd_image::{ErrorKind, Fingerprint, Monitor};
@@ -57,7 +57,7 @@ fn statement_about_another_image_is_refused() {
     let error = store.attach_statements(&image.fingerprint, vec![vouch(&fingerprint("b"), &key)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     let options = ImportOptions::new().evidence(Evidence::new().statements([vouch(&fingerprint("x"), &key)]));
-    let error = store.import(stream(unified("c")), &options).unwrap_err();
+    let error = store.import(stream(unified("c")), &options, &Monitor::none()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     assert!(store.image(&fingerprint("c")).is_err());
 }
@@ -90,12 +90,12 @@ fn rebuilt_catalog_has_the_statements() {
         let store = Store::open(&path).unwrap();
         let list = SignedList::new("ABCD", Some(7));
         let evidence = Evidence::new().statements([envelope.clone()]).list(list);
-        store.import(stream(unified("a")), &ImportOptions::new().evidence(evidence)).unwrap();
+        store.import(stream(unified("a")), &ImportOptions::new().evidence(evidence), &Monitor::none()).unwrap();
     }
     for suffix in ["", "-wal", "-shm"] {
         let _ = fs::remove_file(path.join(format!("catalog.sqlite{suffix}")));
     }
-    Store::repair(&path, &StoreOptions::new(), &CheckOptions::new()).unwrap();
+    Store::repair(&path, &StoreOptions::new(), &CheckOptions::new(), &Monitor::none()).unwrap();
     let store = Store::open(&path).unwrap();
     assert_eq!(store.statements(&fingerprint("a")).unwrap(), [envelope]);
     assert_eq!(store.vouched(&fingerprint("a")).unwrap().list.unwrap().0.key, "ABCD");
@@ -112,18 +112,18 @@ fn migration_and_export_take_statements_along() {
     to.migrate_from(&from, &Monitor::none()).unwrap();
     assert_eq!(to.statements(&image.fingerprint).unwrap(), std::slice::from_ref(&envelope));
     fs::create_dir(scratch.join("out")).unwrap();
-    let exported = to.export(&image.fingerprint, scratch.join("out"), &ExportOptions::new()).unwrap();
+    let exported = to.export(&image.fingerprint, scratch.join("out"), &Monitor::none()).unwrap();
     let bundle = fs::read(exported.statements.unwrap()).unwrap();
     assert_eq!(Envelope::parse_bundle(&bundle, &lxd_image::Limits::default()).unwrap(), [envelope]);
     // An image without statements has no such file.
     let plain = import(&to, "b", &["b"]);
-    assert_eq!(to.export(&plain.fingerprint, scratch.join("out"), &ExportOptions::new()).unwrap().statements, None);
+    assert_eq!(to.export(&plain.fingerprint, scratch.join("out"), &Monitor::none()).unwrap().statements, None);
 }
 
 #[test]
 fn store_states_every_file_of_a_split_image() {
     let store = Store::in_memory().unwrap();
-    let image = store.import(crate::store::split_stream("a"), &ImportOptions::new()).unwrap();
+    let image = store.import(crate::store::split_stream("a"), &ImportOptions::new(), &Monitor::none()).unwrap();
     let statement = store.state(&image.fingerprint, "urn:x:test", json!({}), &Monitor::none()).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&statement.to_json().unwrap()).unwrap();
     let (meta, rootfs) = crate::store::split("a");

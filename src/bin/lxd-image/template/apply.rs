@@ -81,15 +81,15 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         .dialect(arguments.dialect.into())
         .limits(session.limits.clone())
         .dry_run(arguments.dry_run)
-        .keep_going(arguments.keep_going)
-        .monitor(monitor);
+        .keep_going(arguments.keep_going);
     if let Some(ids) = arguments.map_ids.clone() {
         options = options.shift_owners(move |id| ids.shift(id));
     }
     if let Some(output) = &arguments.output {
         options = options.output(output);
     }
-    let (applied, error) = match apply(&instance, metadata.templates(), arguments.trigger, &context, &options) {
+    let (applied, error) = match apply(&instance, metadata.templates(), arguments.trigger, &context, &options, &monitor)
+    {
         Ok(applied) => (applied, None),
         Err(ApplyError { report, error, .. }) => (report, Some(error.in_file(&arguments.dest))),
     };

@@ -360,12 +360,12 @@ fn verdicts(bytes: &[u8], limits: &Limits) -> (Result<Fingerprint>, Result<Finge
     let path = home.join("image");
     std::fs::write(&path, bytes).unwrap();
     let open = || Image::open_with(ImageSource::unified(Input::open(&path).unwrap()), limits).unwrap();
-    let verified = open().verify(&VerifyOptions::new()).and_then(|mut verified| {
+    let verified = open().verify(&VerifyOptions::new(), &Monitor::none()).and_then(|mut verified| {
         let fingerprint = verified.fingerprint;
         verified.findings.drain(..).next().map_or(Ok(fingerprint), Err)
     });
     let options = UnpackOptions::new().skip_devices(true);
-    let unpacked = open().unpack_unverified(home.join("out"), &options);
+    let unpacked = open().unpack_unverified(home.join("out"), &options, &Monitor::none());
     (verified, unpacked.map(|unpacked| unpacked.fingerprint))
 }
 

@@ -135,7 +135,7 @@ fn receive(server: &ServerState, request: Request, grant: Option<UploadGrant>, t
             options = options.evidence(sent.evidence.clone());
         }
         let (store, limits) = (&server.services.store, &server.services.options.limits);
-        import(store, limits, &upload, &kind, two, announced, &spec, options.monitor(monitor.clone()))
+        import(store, limits, &upload, &kind, two, announced, &spec, options, &monitor)
     });
     if let Ok(image) = &done {
         permit.stored(image);
@@ -166,6 +166,7 @@ pub(super) fn import(
     announced: Option<u64>,
     spec: &UploadSpec,
     mut options: ImportOptions,
+    monitor: &Monitor,
 ) -> Result<StoredImage> {
     let source = if two {
         let bounds = SplitBounds { limits, limit_name: "upload", announced: None, sender: "the client" };
@@ -181,7 +182,7 @@ pub(super) fn import(
             None => input,
         })
     };
-    store.import(source, &options)
+    store.import(source, &options, monitor)
 }
 
 /// Ends the operation, and makes the response.

@@ -8,7 +8,7 @@ use lxd_image::format::{Compression, ConvertOptions, Image, ImageSource, UnpackO
 use lxd_image::simplestreams::{AddOptions, Tree};
 use lxd_image::store::{ImportOptions, Store};
 use lxd_image::templates::{ApplyOptions, Context, InstanceDir, Trigger, apply};
-use lxd_image::{Error, ErrorKind, Limits};
+use lxd_image::{Error, ErrorKind, Limits, Monitor};
 
 use crate::cli::run;
 use crate::format::Place;
@@ -98,7 +98,8 @@ fn hostile_member_writes_nothing_outside() {
         let unified = place.write("image.tar", [&base()[..], &member, END].concat());
         let source = || ImageSource::open(place.at("image.tar"), None).unwrap();
         let image = || Image::open(source());
-        let unpack = image().and_then(|image| image.unpack_unverified(place.at("tree"), &UnpackOptions::new()));
+        let unpack = image()
+            .and_then(|image| image.unpack_unverified(place.at("tree"), &UnpackOptions::new(), &Monitor::none()));
         judge(unpack, fate, &format!("unpack, {case}"));
         if place.at("tree").exists() {
             let mut names = place.names("tree");
@@ -106,12 +107,12 @@ fn hostile_member_writes_nothing_outside() {
             assert!(names.is_empty(), "{case}: {names:?}");
         }
         let verified = image()
-            .and_then(|image| image.verify(&VerifyOptions::new()))
+            .and_then(|image| image.verify(&VerifyOptions::new(), &Monitor::none()))
             .and_then(|mut report| if report.findings.is_empty() { Ok(()) } else { Err(report.findings.remove(0)) });
         judge(verified, fate, &format!("verify, {case}"));
         let converted = image().and_then(|image| {
             let options = ConvertOptions::new().compression(Compression::new(lxd_image::format::Codec::None));
-            image.convert(place.at("converted.tar"), &options)
+            image.convert(place.at("converted.tar"), &options, &Monitor::none())
         });
         judge(converted, fate, &format!("convert, {case}"));
         if let Ok(bytes) = fs::read(place.at("converted.tar")) {
@@ -119,9 +120,13 @@ fn hostile_member_writes_nothing_outside() {
             assert!(!holds(b"exec-output") && !holds(b"backup.yaml"), "{case}");
         }
         let store = Store::open(place.at("store")).unwrap();
-        judge(store.import(source(), &ImportOptions::new()), fate, &format!("import, {case}"));
+        judge(store.import(source(), &ImportOptions::new(), &Monitor::none()), fate, &format!("import, {case}"));
         let tree = Tree::create(place.at("www")).unwrap();
-        judge(tree.lock().unwrap().add(source(), &AddOptions::new()), fate, &format!("simplestreams add, {case}"));
+        judge(
+            tree.lock().unwrap().add(source(), &AddOptions::new(), &Monitor::none()),
+            fate,
+            &format!("simplestreams add, {case}"),
+        );
         let served = Served::new();
         let upload = body(trusted(request("POST", "/1.0/images")), fs::read(&unified).unwrap());
         let (status, envelope) = json(served.handler.handle(upload));
@@ -132,7 +137,8 @@ fn hostile_member_writes_nothing_outside() {
         place.write("meta.tar", meta);
         place.write("root.tar", rootfs(&[]));
         let split = ImageSource::open(place.at("meta.tar"), Some(&place.at("root.tar"))).and_then(Image::open);
-        let done = split.and_then(|image| image.unpack_unverified(place.at("split"), &UnpackOptions::new()));
+        let done =
+            split.and_then(|image| image.unpack_unverified(place.at("split"), &UnpackOptions::new(), &Monitor::none()));
         assert!(done.is_err() || matches!(fate, Fate::LeftOut), "split, {case}");
         assert_untouched(&place, &case);
     }
@@ -221,7 +227,7 @@ fn applied(instance: &Path) -> Result<(), ErrorKind> {
     let dir = InstanceDir::open(instance).map_err(|error| error.kind())?;
     let metadata = dir.metadata(&Limits::default()).map_err(|error| error.kind())?;
     let options = ApplyOptions::new();
-    apply(&dir, metadata.templates(), Trigger::Create, &Context::new(), &options)
+    apply(&dir, metadata.templates(), Trigger::Create, &Context::new(), &options, &Monitor::none())
         .map(drop)
         .map_err(|failed| failed.error.kind())
 }

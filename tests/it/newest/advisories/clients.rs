@@ -9,7 +9,7 @@ use lxd_image::remote::{
 };
 use lxd_image::simplestreams::{Tree, TreeVerifyOptions};
 use lxd_image::store::{ImportOptions, Store};
-use lxd_image::{Architecture, ErrorKind, Fingerprint};
+use lxd_image::{Architecture, ErrorKind, Fingerprint, Monitor};
 use serde_json::{Value, json};
 
 use crate::remote::server::{Server, Then, answer, head};
@@ -37,14 +37,17 @@ fn parts_of_two_images_are_no_image_cve_2026_33542() {
     list(&published, &json!({"box": product(&json!({"20240101": {"items": items}}))}));
     let remote = streams(&server);
     let store = Store::open(scratch.join("store")).unwrap();
-    let error = copy(&remote, "box", &store, &amd64()).unwrap_err();
+    let error = copy(&remote, "box", &store, &amd64(), &Monitor::none()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch, "copy: {error}");
-    let error = store.get_or_fetch(&remote, &fingerprint.to_string(), &amd64()).unwrap_err();
+    let error = store.get_or_fetch(&remote, &fingerprint.to_string(), &amd64(), &Monitor::none()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch, "fetch on use: {error}");
-    assert_eq!(mirror(&remote, MirrorTarget::Store(&store), &MirrorOptions::new()).unwrap().failed.len(), 1);
+    assert_eq!(
+        mirror(&remote, MirrorTarget::Store(&store), &MirrorOptions::new(), &Monitor::none()).unwrap().failed.len(),
+        1
+    );
     assert!(store.images().unwrap().is_empty() && files(&scratch.join("store")).is_empty());
     let tree = Tree::create(scratch.join("www")).unwrap();
-    let done = mirror(&remote, MirrorTarget::Tree(&tree), &MirrorOptions::new()).unwrap();
+    let done = mirror(&remote, MirrorTarget::Tree(&tree), &MirrorOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(done.failed.iter().map(|(_, error)| error.kind()).collect::<Vec<_>>(), [ErrorKind::Mismatch]);
     assert!(tree.listing().unwrap().images().is_empty());
     // And a tree on disk that says so of files that are there.
@@ -53,7 +56,8 @@ fn parts_of_two_images_are_no_image_cve_2026_33542() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
-    let report = Tree::open(scratch.join("theirs")).unwrap().verify(&TreeVerifyOptions::new()).unwrap();
+    let report =
+        Tree::open(scratch.join("theirs")).unwrap().verify(&TreeVerifyOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(report.findings.iter().map(lxd_image::Error::kind).collect::<Vec<_>>(), [ErrorKind::Mismatch]);
 }
 
@@ -74,7 +78,7 @@ fn hash_in_a_header_is_no_file_name_cve_2026_48769() {
                 answer(line, 200, &[], &served)
             });
             let direct = Direct::new(server.options(), server.url("/x")).unwrap().certificate(server.pem());
-            copy(&direct, "", &store, &amd64()).unwrap_err();
+            copy(&direct, "", &store, &amd64(), &Monitor::none()).unwrap_err();
             assert!(store.images().unwrap().is_empty() && files(&scratch.join("store")).is_empty(), "{header}");
         }
     }
@@ -111,7 +115,7 @@ fn file_name_of_a_server_is_no_path_cve_2026_81500() {
         let store = Store::open(scratch.join("store")).unwrap();
         let server = with_file_name(name);
         let remote = Lxd::new(server.options(), &server.url("")).unwrap().certificate(server.pem());
-        let image = copy(&remote, "box", &store, &amd64()).unwrap();
+        let image = copy(&remote, "box", &store, &amd64(), &Monitor::none()).unwrap();
         assert_eq!(image.file_name, None, "{name:?}");
         let target = scratch.join("exported");
         fs::create_dir(&target).unwrap();
@@ -148,7 +152,7 @@ fn concurrent_downloads_of_a_changing_file_store_what_was_hashed_lxd_16687() {
             .map(|number| {
                 let (direct, store) = (Arc::clone(&direct), store.clone());
                 let options = amd64().alias(alias(&format!("name-{number}")));
-                scope.spawn(move || copy(&*direct, "", &store, &options).is_ok())
+                scope.spawn(move || copy(&*direct, "", &store, &options, &Monitor::none()).is_ok())
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -160,6 +164,6 @@ fn concurrent_downloads_of_a_changing_file_store_what_was_hashed_lxd_16687() {
     assert_clean(&store);
     // What is there already is never replaced by what comes under its name.
     let lie = ImportOptions::new().expected_fingerprint(fingerprint);
-    store.import(stream(unified("lie")), &lie).unwrap_err();
+    store.import(stream(unified("lie")), &lie, &Monitor::none()).unwrap_err();
     assert_eq!(crate::store::reads(&store, &fingerprint), good);
 }

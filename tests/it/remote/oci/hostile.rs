@@ -34,7 +34,7 @@ fn image_is_copied_and_checked() {
     let (scratch, bytes) = (Scratch::new(), unified("x"));
     let content = fake("1", &bytes);
     let server = Server::plain(move |asked, line| content.respond(asked, line));
-    let image = copy(&registry(&server), "a:1", &store(&scratch), &CopyOptions::new()).unwrap();
+    let image = copy(&registry(&server), "a:1", &store(&scratch), &CopyOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(image.fingerprint, lxd_image::Fingerprint::of(&bytes));
 }
 
@@ -54,7 +54,7 @@ fn credentials_do_not_follow_a_redirect() {
         }
         content.respond(asked, line)
     });
-    copy(&registry_as(&server, &login()), "a:1", &store(&scratch), &CopyOptions::new()).unwrap();
+    copy(&registry_as(&server, &login()), "a:1", &store(&scratch), &CopyOptions::new(), &Monitor::none()).unwrap();
     let asked = elsewhere.asked();
     assert!(!asked.is_empty());
     assert!(asked.iter().all(|asked| asked.header("authorization").is_none()), "{asked:?}");
@@ -97,7 +97,7 @@ fn token_is_asked_for_once_and_sent_along() {
         content.respond(asked, line)
     });
     let scratch = Scratch::new();
-    copy(&registry(&server), "a:1", &store(&scratch), &CopyOptions::new()).unwrap();
+    copy(&registry(&server), "a:1", &store(&scratch), &CopyOptions::new(), &Monitor::none()).unwrap();
     let tokens: Vec<_> = server.asked().into_iter().filter(|asked| asked.path.starts_with("/token")).collect();
     assert_eq!(tokens.len(), 1);
     assert_eq!(tokens[0].path, "/token?service=s&scope=repository%3Aa%3Apull");
@@ -264,7 +264,7 @@ fn blobs_that_lie_leave_the_store_empty() {
             content.respond(asked, line)
         });
         let store = store(&scratch);
-        let error = copy(&registry(&server), "a:1", &store, &CopyOptions::new()).expect_err(what);
+        let error = copy(&registry(&server), "a:1", &store, &CopyOptions::new(), &Monitor::none()).expect_err(what);
         assert_eq!(error.kind(), kind, "{what}: {error}");
         assert!(store.images().unwrap().is_empty(), "{what}");
     }
@@ -292,7 +292,7 @@ fn broken_download_resumes_with_and_without_ranges() {
             let status = if from > 0 { 206 } else { 200 };
             answer(line, status, &[("etag", "\"2\""), ("content-range", &range)], &served[from..])
         });
-        let image = copy(&registry(&server), "a:1", &store(&scratch), &CopyOptions::new()).unwrap();
+        let image = copy(&registry(&server), "a:1", &store(&scratch), &CopyOptions::new(), &Monitor::none()).unwrap();
         assert_eq!(image.fingerprint, lxd_image::Fingerprint::of(&bytes), "{ignores_ranges}");
         assert!(server.asked().iter().any(|asked| asked.from().is_some()), "{ignores_ranges}");
     }
@@ -309,7 +309,10 @@ fn cut_downloads_end_after_the_last_try() {
         }
         content.respond(asked, line)
     });
-    let error = failed(copy(&registry(&server), "a:1", &store(&scratch), &CopyOptions::new()), ErrorKind::Remote);
+    let error = failed(
+        copy(&registry(&server), "a:1", &store(&scratch), &CopyOptions::new(), &Monitor::none()),
+        ErrorKind::Remote,
+    );
     assert!(error.is_transient(), "{error}");
 }
 
@@ -318,7 +321,7 @@ fn fingerprint_of_the_copy_is_the_expected_one() {
     let (scratch, content) = (Scratch::new(), fake("1", &unified("x")));
     let server = Server::plain(move |asked, line| content.respond(asked, line));
     let options = CopyOptions::new().expected_fingerprint(lxd_image::Fingerprint::of(b"another"));
-    failed(copy(&registry(&server), "a:1", &store(&scratch), &options), ErrorKind::Mismatch);
+    failed(copy(&registry(&server), "a:1", &store(&scratch), &options, &Monitor::none()), ErrorKind::Mismatch);
 }
 
 #[test]
@@ -388,7 +391,8 @@ fn forms_of_others_are_read() {
     for (tag, expected) in [("unified", whole), ("split", both), ("attached", both)] {
         let scratch = Scratch::new();
         let options = CopyOptions::new().architectures([]);
-        let image = copy(&registry(&server), &format!("a:{tag}"), &store(&scratch), &options).unwrap();
+        let image =
+            copy(&registry(&server), &format!("a:{tag}"), &store(&scratch), &options, &Monitor::none()).unwrap();
         assert_eq!(image.fingerprint, expected, "{tag}");
     }
 }

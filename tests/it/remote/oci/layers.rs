@@ -59,7 +59,8 @@ pub(super) fn asked<const N: usize>(server: &Server, blobs: [&[u8]; N]) -> [usiz
 }
 
 fn copied(server: &Server, tag: &str, store: &Store) -> StoredImage {
-    copy(&registry(server), &format!("a:{tag}"), store, &CopyOptions::new().architectures([])).unwrap()
+    copy(&registry(server), &format!("a:{tag}"), store, &CopyOptions::new().architectures([]), &Monitor::none())
+        .unwrap()
 }
 
 /// A registry with two images of one base, and the base and their own layers.
@@ -90,7 +91,7 @@ fn second_image_of_one_base_fetches_its_own_layer_only() {
         assert_eq!(asked(&server, [&base, &one, &two]), [0, 0, 1]);
         let totals = store.layers().unwrap();
         assert_eq!((totals.layers, totals.bytes), (3, (base.len() + one.len() + two.len()) as u64));
-        assert!(store.check(&CheckOptions::new()).unwrap().is_clean());
+        assert!(store.check(&CheckOptions::new(), &Monitor::none()).unwrap().is_clean());
     }
 }
 
@@ -115,8 +116,8 @@ fn damaged_layer_is_fetched_again() {
     }
     server.forget();
     let monitor = Monitor::none();
-    let options = CopyOptions::new().architectures([]).monitor(monitor.clone());
-    copy(&registry(&server), "a:two", &store, &options).unwrap();
+    let options = CopyOptions::new().architectures([]);
+    copy(&registry(&server), "a:two", &store, &options, &monitor).unwrap();
     assert_eq!(asked(&server, [&base]), [1]);
     assert!(monitor.omissions().iter().any(|omission| omission.to_string().contains("dropped")));
 }
@@ -131,13 +132,13 @@ fn copies_at_once_keep_each_layer_once() {
             let (server, store) = (&server, &store);
             scope.spawn(move || {
                 let options = CopyOptions::new().architectures([]);
-                copy(&registry(server), &format!("a:{tag}"), store, &options).unwrap()
+                copy(&registry(server), &format!("a:{tag}"), store, &options, &Monitor::none()).unwrap()
             });
         }
     });
     assert_eq!(store.images().unwrap().len(), 2);
     assert_eq!((store.layers().unwrap().layers, kept(&scratch).len()), (3, 3));
-    assert!(store.check(&CheckOptions::new()).unwrap().is_clean());
+    assert!(store.check(&CheckOptions::new(), &Monitor::none()).unwrap().is_clean());
 }
 
 #[test]
@@ -159,8 +160,11 @@ fn cancelled_copy_leaves_no_part_of_a_layer() {
         hold(line)
     });
     let store = store(&scratch);
-    let options = CopyOptions::new().architectures([]).monitor(Monitor::none().with_cancel(cancel));
-    failed(copy(&registry(&server), "a:one", &store, &options), ErrorKind::Cancelled);
+    let options = CopyOptions::new().architectures([]);
+    failed(
+        copy(&registry(&server), "a:one", &store, &options, &Monitor::none().with_cancel(cancel)),
+        ErrorKind::Cancelled,
+    );
     assert_eq!(store.layers().unwrap().layers, 0);
     assert_eq!(kept(&scratch), Vec::<PathBuf>::new());
     assert_eq!(fs::read_dir(scratch.join("store/staging")).unwrap().count(), 0);
@@ -174,8 +178,8 @@ fn layer_over_the_limit_is_told_and_not_kept() {
     limits.layer_cache = 1;
     let store = lxd_image::store::StoreOptions::new().limits(limits).open(scratch.join("store")).unwrap();
     let monitor = Arc::new(Monitor::none());
-    let options = CopyOptions::new().architectures([]).monitor(Monitor::clone(&monitor));
-    copy(&registry(&server), "a:one", &store, &options).unwrap();
+    let options = CopyOptions::new().architectures([]);
+    copy(&registry(&server), "a:one", &store, &options, &monitor).unwrap();
     assert_eq!(store.layers().unwrap().layers, 0);
     assert!(monitor.omissions().iter().any(|omission| omission.to_string().contains("layer_cache")));
 }
@@ -206,10 +210,11 @@ fn import_that_finds_no_room_takes_that_of_kept_layers() {
     copied(&server, "one", &store);
     assert_eq!(store.layers().unwrap().layers, 1);
     // A stream can be read only once, so that the caller has to bring it again.
-    let error = failed(store.import(stream(large("large")), &ImportOptions::new()), ErrorKind::StorageFull);
+    let error =
+        failed(store.import(stream(large("large")), &ImportOptions::new(), &Monitor::none()), ErrorKind::StorageFull);
     assert!(error.hint().unwrap().contains("try again"), "{error:?}");
     assert_eq!(store.layers().unwrap().layers, 0);
-    let image = store.import(stream(large("large")), &ImportOptions::new()).unwrap();
+    let image = store.import(stream(large("large")), &ImportOptions::new(), &Monitor::none()).unwrap();
     store.delete(&image.fingerprint).unwrap();
     // What is at rest is read again at once.
     let first = store.images().unwrap().remove(0);
@@ -217,7 +222,7 @@ fn import_that_finds_no_room_takes_that_of_kept_layers() {
     copied(&server, "one", &store);
     assert_eq!(store.layers().unwrap().layers, 1);
     let at_rest = ImageSource::unified(Input::blob(Blob::from(large("other"))));
-    store.import(at_rest, &ImportOptions::new()).unwrap();
+    store.import(at_rest, &ImportOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(store.layers().unwrap().layers, 0);
 }
 
@@ -248,8 +253,11 @@ fn cancelled_copy_does_not_wait_for_the_upload_of_a_layer() {
         stop.cancel();
         Instant::now()
     });
-    let options = CopyOptions::new().architectures([]).monitor(Monitor::none().with_cancel(cancel));
-    failed(copy(&registry(&server), "a:one", &store, &options), ErrorKind::Cancelled);
+    let options = CopyOptions::new().architectures([]);
+    failed(
+        copy(&registry(&server), "a:one", &store, &options, &Monitor::none().with_cancel(cancel)),
+        ErrorKind::Cancelled,
+    );
     assert!(stopper.join().unwrap().elapsed() < Duration::from_secs(1));
     assert_eq!(store.layers().unwrap().layers, 0);
 }

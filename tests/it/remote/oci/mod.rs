@@ -14,6 +14,7 @@ use lxd_image::store::{ImportOptions, Store, StoredImage};
 
 use super::server::Server;
 use crate::store::{Scratch, alias, metadata, stream, unified_with};
+use lxd_image::Monitor;
 
 /// A client of a test's server, which waits for nothing between its tries.
 fn registry(server: &Server) -> OciRegistry {
@@ -33,5 +34,5 @@ fn store(scratch: &Scratch) -> Store {
 fn import_sized(store: &Store, tag: &str, bytes: usize) -> StoredImage {
     let content: Vec<u8> = (0..bytes).map(|at| (at * 7 % 251) as u8).collect();
     let image = unified_with(&metadata(tag, ""), &content);
-    store.import(stream(image), &ImportOptions::new().alias(alias(tag))).unwrap()
+    store.import(stream(image), &ImportOptions::new().alias(alias(tag)), &Monitor::none()).unwrap()
 }

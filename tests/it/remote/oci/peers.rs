@@ -229,11 +229,18 @@ fn split_image_and_virtual_machine_architectures_share_a_tag() {
     let scratch = Scratch::new();
     let Some(registry) = Registry::start(&scratch, None) else { return };
     let store = store(&scratch);
-    let split = store.import(split_stream("x"), &lxd_image::store::ImportOptions::new().alias(alias("amd"))).unwrap();
+    let split = store
+        .import(split_stream("x"), &lxd_image::store::ImportOptions::new().alias(alias("amd")), &Monitor::none())
+        .unwrap();
     let text = crate::store::metadata("arm", "").replace("amd64", "arm64");
     let arm = crate::store::unified_with(&text, b"arm");
-    let arm =
-        store.import(crate::store::stream(arm), &lxd_image::store::ImportOptions::new().alias(alias("arm"))).unwrap();
+    let arm = store
+        .import(
+            crate::store::stream(arm),
+            &lxd_image::store::ImportOptions::new().alias(alias("arm")),
+            &Monitor::none(),
+        )
+        .unwrap();
     ok(&scratch, &["remote", "add", "reg", &registry.url(), "--protocol", "oci"]);
     for name in ["amd", "arm"] {
         ok(&scratch, &["copy", name, "reg:multi:1"]);

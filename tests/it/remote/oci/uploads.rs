@@ -22,7 +22,7 @@ fn image_is_pushed_and_its_layer_is_its_fingerprint() {
     let image = import_sized(&store, "box", 3 * MIB);
     let server = Server::plain(move |asked, line| served.respond(asked, line));
     let opened = store.open_image(&image.fingerprint).unwrap();
-    let digest = registry(&server).push(&opened, "a:1", &OciPushOptions::new()).unwrap();
+    let digest = registry(&server).push(&opened, "a:1", &OciPushOptions::new(), &Monitor::none()).unwrap();
     let (_, bytes) = content.manifests.lock().unwrap()["1"].clone();
     assert_eq!(lxd_image::oci::Digest::of(&bytes), digest);
     let Document::Manifest(manifest) = Document::parse(&bytes, None, &Limits::default()).unwrap() else { panic!() };
@@ -37,9 +37,9 @@ fn second_push_sends_no_blob() {
     let image = import_sized(&store, "box", MIB);
     let server = Server::plain(move |asked, line| content.respond(asked, line));
     let (registry, opened) = (registry(&server), store.open_image(&image.fingerprint).unwrap());
-    registry.push(&opened, "a:1", &OciPushOptions::new()).unwrap();
+    registry.push(&opened, "a:1", &OciPushOptions::new(), &Monitor::none()).unwrap();
     server.forget();
-    registry.push(&opened, "a:2", &OciPushOptions::new()).unwrap();
+    registry.push(&opened, "a:2", &OciPushOptions::new(), &Monitor::none()).unwrap();
     assert!(server.asked().iter().all(|asked| !asked.path.contains("/uploads/")), "{:?}", server.asked());
 }
 
@@ -51,10 +51,10 @@ fn tag_of_another_image_moves_only_when_told() {
     let server = Server::plain(move |asked, line| content.respond(asked, line));
     let registry = registry(&server);
     let (one, two) = (store.open_image(&one.fingerprint).unwrap(), store.open_image(&two.fingerprint).unwrap());
-    registry.push(&one, "a:1", &OciPushOptions::new()).unwrap();
-    failed(registry.push(&two, "a:1", &OciPushOptions::new()), ErrorKind::AlreadyExists);
-    registry.push(&one, "a:1", &OciPushOptions::new()).unwrap();
-    registry.push(&two, "a:1", &OciPushOptions::new().reuse_tags(true)).unwrap();
+    registry.push(&one, "a:1", &OciPushOptions::new(), &Monitor::none()).unwrap();
+    failed(registry.push(&two, "a:1", &OciPushOptions::new(), &Monitor::none()), ErrorKind::AlreadyExists);
+    registry.push(&one, "a:1", &OciPushOptions::new(), &Monitor::none()).unwrap();
+    registry.push(&two, "a:1", &OciPushOptions::new().reuse_tags(true), &Monitor::none()).unwrap();
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn broken_upload_resumes_where_the_registry_is() {
         served.respond(asked, line)
     });
     let opened = store.open_image(&image.fingerprint).unwrap();
-    registry(&server).push(&opened, "a:1", &OciPushOptions::new()).unwrap();
+    registry(&server).push(&opened, "a:1", &OciPushOptions::new(), &Monitor::none()).unwrap();
     let patches: Vec<_> = server.asked().into_iter().filter(|asked| asked.method == "PATCH").collect();
     assert_eq!(patches.len(), 2);
     assert!(patches[1].header("content-range").unwrap().starts_with(&format!("{MIB}-")), "{:?}", patches[1].headers);
@@ -93,7 +93,7 @@ fn forgotten_upload_is_begun_again_and_not_for_ever() {
             content.respond(asked, line)
         });
         let opened = store.open_image(&image.fingerprint).unwrap();
-        let done = registry(&server).push(&opened, "a:1", &OciPushOptions::new());
+        let done = registry(&server).push(&opened, "a:1", &OciPushOptions::new(), &Monitor::none());
         assert_eq!(done.is_ok(), ends_well, "{done:?}");
         assert!(server.asked().len() < 20);
     }
@@ -111,7 +111,7 @@ fn too_large_chunks_become_smaller() {
         content.respond(asked, line)
     });
     let opened = store.open_image(&image.fingerprint).unwrap();
-    registry(&server).push(&opened, "a:1", &OciPushOptions::new()).unwrap();
+    registry(&server).push(&opened, "a:1", &OciPushOptions::new(), &Monitor::none()).unwrap();
 }
 
 #[test]
@@ -130,7 +130,8 @@ fn upload_to_another_host_is_refused() {
             content.respond(asked, line)
         });
         let opened = store.open_image(&image.fingerprint).unwrap();
-        let error = failed(registry(&server).push(&opened, "a:1", &OciPushOptions::new()), ErrorKind::Remote);
+        let error =
+            failed(registry(&server).push(&opened, "a:1", &OciPushOptions::new(), &Monitor::none()), ErrorKind::Remote);
         assert!(error.to_string().contains("another host"), "{error}");
     }
     assert!(elsewhere.asked().is_empty());
@@ -148,7 +149,7 @@ fn registry_that_got_other_bytes_is_a_mismatch() {
         content.respond(asked, line)
     });
     let opened = store.open_image(&image.fingerprint).unwrap();
-    let done = registry(&server).push(&opened, "a:1", &OciPushOptions::new());
+    let done = registry(&server).push(&opened, "a:1", &OciPushOptions::new(), &Monitor::none());
     assert!(matches!(done.unwrap_err().kind(), ErrorKind::Mismatch | ErrorKind::Remote));
 }
 
@@ -164,7 +165,7 @@ fn blob_of_another_repository_is_mounted() {
         content.respond(asked, line)
     });
     let opened = store.open_image(&image.fingerprint).unwrap();
-    registry(&server).push(&opened, "a:1", &OciPushOptions::new().mount_from("b")).unwrap();
+    registry(&server).push(&opened, "a:1", &OciPushOptions::new().mount_from("b"), &Monitor::none()).unwrap();
     assert!(server.asked().iter().all(|asked| asked.method != "PATCH"));
 }
 

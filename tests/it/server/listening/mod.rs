@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use lxd_image::server::{Handler, Listener, ListenerOptions, ServerCertificate, ServerOptions, TrustedClients};
 use lxd_image::store::{ImportOptions, Store, StoreOptions, StoredImage};
-use lxd_image::{Cancel, Fingerprint, Result};
+use lxd_image::{Cancel, Fingerprint, Monitor, Result};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject;
@@ -121,14 +121,15 @@ impl Listening {
 
     pub(super) fn import(&self, tag: &str) -> StoredImage {
         let options = ImportOptions::new().public(true).alias(alias(tag));
-        self.store.import(stream(unified(tag)), &options).unwrap()
+        self.store.import(stream(unified(tag)), &options, &Monitor::none()).unwrap()
     }
 
     /// A public image that is larger than all buffers between two programs.
     pub(super) fn import_large(&self, tag: &str) -> (StoredImage, Vec<u8>) {
         let content: Vec<u8> = (0..LARGE).map(|index| (index / 7 % 251) as u8).collect();
         let bytes = unified_with(&metadata(tag, ""), &content);
-        let image = self.store.import(stream(bytes.clone()), &ImportOptions::new().public(true)).unwrap();
+        let image =
+            self.store.import(stream(bytes.clone()), &ImportOptions::new().public(true), &Monitor::none()).unwrap();
         (image, bytes)
     }
 

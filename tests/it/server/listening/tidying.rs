@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::super::pulling::Elsewhere;
 use super::*;
 use crate::store::{Clock, DAY, NOW};
+use lxd_image::Monitor;
 
 /// Runs a server until `done`, which is looked at again and again.
 fn serve(store: &Store, options: ServerOptions, done: impl Fn() -> bool) {
@@ -29,7 +30,7 @@ fn unused_cached_image_is_evicted_when_the_server_starts() {
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();
     let import = |tag: &str, cached| {
-        store.import(stream(unified(tag)), &ImportOptions::new().cached(cached)).unwrap().fingerprint
+        store.import(stream(unified(tag)), &ImportOptions::new().cached(cached), &Monitor::none()).unwrap().fingerprint
     };
     let (mine, cached) = (import("mine", false), import("cached", true));
     clock.set(NOW + 11 * DAY);

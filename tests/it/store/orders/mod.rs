@@ -23,7 +23,7 @@ use std::time::Duration;
 use lxd_image::store::{
     BlobStore, Catalog, CheckOptions, Edit, ImageQuery, ImportOptions, PruneOptions, Scratch, Store, StoreOptions,
 };
-use lxd_image::{Error, ErrorKind, Fingerprint, Result};
+use lxd_image::{Error, ErrorKind, Fingerprint, Monitor, Result};
 
 use self::engines::{Shared, SteppedBlobs, SteppedCatalog};
 use self::model::{Answer, Call, Model, Record};
@@ -152,7 +152,7 @@ impl World {
     /// was swept, woke up in the middle of its upload, and was killed before it could see that.
     fn settled(&self, is_repaired: bool) -> std::result::Result<(), String> {
         if is_repaired {
-            let report = self.machine().check(&CheckOptions::new().repair(true)).unwrap();
+            let report = self.machine().check(&CheckOptions::new().repair(true), &Monitor::none()).unwrap();
             if report.unrepaired.iter().any(|left| left.finding.is_mismatch()) {
                 return Err(format!("not repaired: {:?}", report.unrepaired));
             }
@@ -170,7 +170,7 @@ impl World {
         if !notes.is_empty() || named != found {
             return Err(format!("left over: {notes:?}, {found:?}; named by rows: {named:?}"));
         }
-        let report = self.machine().check(&CheckOptions::new()).unwrap();
+        let report = self.machine().check(&CheckOptions::new(), &Monitor::none()).unwrap();
         if report.is_clean() { Ok(()) } else { Err(format!("not clean: {:?}", report.findings)) }
     }
 }
@@ -193,13 +193,13 @@ fn perform(store: &Store, call: Call) -> Result<bool> {
             let options = if tag == "cached" { options.cached(true).expires_at(NOW - 1) } else { options };
             let options = name.into_iter().fold(options, |options, name| options.alias(alias(name)));
             let source = if tag == "split" { split_stream(tag) } else { stream(unified(tag)) };
-            store.import(source, &options)?;
+            store.import(source, &options, &Monitor::none())?;
         }
-        Call::Keep(tag) => _ = store.import(stream(unified(tag)), &ImportOptions::new())?,
+        Call::Keep(tag) => _ = store.import(stream(unified(tag)), &ImportOptions::new(), &Monitor::none())?,
         Call::Edit(tag, key) => _ = store.edit(&of(tag), &Edit::new().property(key, "set")?, None)?,
         Call::Delete(tag) => _ = store.delete(&of(tag))?,
         Call::Move(name, tag) => store.move_alias(&alias(name), &of(tag))?,
-        Call::Prune(_) => return Ok(!store.prune(&PruneOptions::default())?.images.is_empty()),
+        Call::Prune(_) => return Ok(!store.prune(&PruneOptions::default(), &Monitor::none())?.images.is_empty()),
         Call::Read(tag) => {
             let opened = store.open_image(&of(tag))?;
             let mut bytes = Vec::new();

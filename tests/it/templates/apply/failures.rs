@@ -14,7 +14,7 @@ use super::{Site, rule};
 fn missing_template_is_not_found_and_writes_nothing() {
     let site = Site::new();
     let before = site.state();
-    let failed = site.apply(&[("/new/dir/x", rule("absent.tpl"))], &ApplyOptions::new()).unwrap_err();
+    let failed = site.apply(&[("/new/dir/x", rule("absent.tpl"))], &ApplyOptions::new(), &Monitor::none()).unwrap_err();
     assert_eq!(failed.error.kind(), ErrorKind::NotFound);
     assert_eq!(
         failed.to_string(),
@@ -53,7 +53,7 @@ fn failing_template_leaves_its_target_unchanged() {
         let options = ApplyOptions::new().limits(limits);
         for path in ["/etc/old", "/etc/new", "/a/b/new"] {
             let started = Instant::now();
-            let failed = site.apply(&[(path, rule("bad.tpl"))], &options).unwrap_err();
+            let failed = site.apply(&[(path, rule("bad.tpl"))], &options, &Monitor::none()).unwrap_err();
             assert!(kinds.contains(&failed.error.kind()), "{source:.60}: {failed}");
             assert!(started.elapsed() < Duration::from_secs(10), "{source:.60}");
         }
@@ -74,7 +74,7 @@ fn first_failure_stops_and_lists_written_files() {
         ("/etc/d", good()),
         ("/etc/e", good()),
     ];
-    let failed = site.apply(&rules, &ApplyOptions::new()).unwrap_err();
+    let failed = site.apply(&rules, &ApplyOptions::new(), &Monitor::none()).unwrap_err();
     assert_eq!(
         failed.to_string(),
         "the rule for `/etc/c` (template `failing.tpl`; written before: `/etc/a`, `/etc/b`): the template can't be \
@@ -100,7 +100,7 @@ fn keep_going_applies_the_other_rules_and_still_fails() {
         ("/etc/b", rule("broken.tpl")),
         ("/etc/c", rule("name.tpl")),
     ];
-    let failed = site.apply(&rules, &ApplyOptions::new().keep_going(true)).unwrap_err();
+    let failed = site.apply(&rules, &ApplyOptions::new().keep_going(true), &Monitor::none()).unwrap_err();
     assert_eq!(failed.error.kind(), ErrorKind::UnsafePath);
     let names: Vec<_> = failed.report.outcomes.iter().map(|outcome| outcome.action.name()).collect();
     assert_eq!(names, ["created", "failed", "failed", "created"]);
@@ -119,14 +119,14 @@ fn exceeding_a_limit_changes_nothing() {
         limits.set(name, 3).unwrap();
         let options = ApplyOptions::new().limits(limits);
         let path = if name == "component" { "/etc/long" } else { "/etc/a" };
-        let failed = site.apply(&[(path, rule("name.tpl"))], &options).unwrap_err();
+        let failed = site.apply(&[(path, rule("name.tpl"))], &options, &Monitor::none()).unwrap_err();
         assert_eq!(failed.error.limit_name(), Some(name), "{failed}");
     }
     let mut limits = Limits::default();
     limits.set("templates", 1).unwrap();
     let rules = [("/etc/a", rule("name.tpl")), ("/etc/b", rule("name.tpl"))];
     let options = ApplyOptions::new().limits(limits).dry_run(true);
-    assert_eq!(site.apply(&rules, &options).unwrap_err().error.limit_name(), Some("templates"));
+    assert_eq!(site.apply(&rules, &options, &Monitor::none()).unwrap_err().error.limit_name(), Some("templates"));
     assert_eq!(site.state(), before);
 }
 
@@ -136,8 +136,14 @@ fn cancelled_call_stops_writing() {
     let before = site.state();
     let cancel = Cancel::new();
     cancel.cancel();
-    let options = ApplyOptions::new().keep_going(true).monitor(Monitor::none().with_cancel(cancel));
-    let failed = site.apply(&[("/etc/a", rule("name.tpl")), ("/etc/b", rule("name.tpl"))], &options).unwrap_err();
+    let options = ApplyOptions::new().keep_going(true);
+    let failed = site
+        .apply(
+            &[("/etc/a", rule("name.tpl")), ("/etc/b", rule("name.tpl"))],
+            &options,
+            &Monitor::none().with_cancel(cancel),
+        )
+        .unwrap_err();
     assert_eq!(failed.error.kind(), ErrorKind::Cancelled);
     assert_eq!((failed.report.outcomes.len(), site.state()), (1, before));
 }

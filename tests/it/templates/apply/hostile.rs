@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lxd_image::templates::{Action, ApplyOptions, InstanceDir, Trigger, apply};
-use lxd_image::{ErrorKind, Limits};
+use lxd_image::{ErrorKind, Limits, Monitor};
 
 use super::{Site, context, is_root, rule};
 
@@ -22,7 +22,7 @@ fn unsafe_target_paths_and_template_names_are_refused() {
     }
     let host = site.host().join("file").display().to_string();
     for template in ["../../host/file", &host, "../name.tpl", "./name.tpl", "sub/name.tpl", ".", "..", "name.tpl/"] {
-        let failed = site.apply(&[("/etc/x", rule(template))], &ApplyOptions::new()).unwrap_err();
+        let failed = site.apply(&[("/etc/x", rule(template))], &ApplyOptions::new(), &Monitor::none()).unwrap_err();
         assert_eq!(failed.error.kind(), ErrorKind::UnsafePath, "{template}");
     }
     assert_eq!(site.state(), before);
@@ -131,7 +131,7 @@ fn irregular_template_is_refused() {
     assert!(Command::new("mkfifo").arg(templates.join("fifo.tpl")).status().unwrap().success());
     let before = site.state();
     for template in ["link.tpl", "inner.tpl", "dir.tpl", "fifo.tpl"] {
-        let failed = site.apply(&[("/new/x", rule(template))], &ApplyOptions::new()).unwrap_err();
+        let failed = site.apply(&[("/new/x", rule(template))], &ApplyOptions::new(), &Monitor::none()).unwrap_err();
         assert_eq!(failed.error.kind(), ErrorKind::UnsafePath, "{template}");
     }
     assert_eq!(site.state(), before);
@@ -169,7 +169,14 @@ fn directory_replaced_during_the_call_does_not_leave_the_root() {
             let paths = [format!("/etc/sub/file{round}"), format!("/etc/sub/deep{round}/file"), "/etc/sub/file".into()];
             let rule = rule("name.tpl");
             for path in &paths {
-                match apply(&dir, [(path.as_str(), &rule)], Trigger::Create, &context(), &ApplyOptions::new()) {
+                match apply(
+                    &dir,
+                    [(path.as_str(), &rule)],
+                    Trigger::Create,
+                    &context(),
+                    &ApplyOptions::new(),
+                    &Monitor::none(),
+                ) {
                     Ok(_) => {}
                     Err(failed) => assert_eq!(failed.error.kind(), ErrorKind::UnsafePath, "{failed}"),
                 }

@@ -4,7 +4,7 @@
 use std::fs::File;
 
 use lxd_image::templates::{ApplyOptions, DeferredTrigger, Dialect, Instance, InstanceDir, Template, Trigger, apply};
-use lxd_image::{ErrorKind, Limits};
+use lxd_image::{ErrorKind, Limits, Monitor};
 
 use super::{Site, context, rule};
 
@@ -55,7 +55,7 @@ fn directories_opened_by_the_caller_work() {
     let open = |name: &str| File::open(site.dest().join(name)).unwrap().into();
     let dir = InstanceDir::new(open("rootfs"), open("templates")).unwrap();
     let rule = rule("name.tpl");
-    apply(&dir, [("/etc/x", &rule)], Trigger::Create, &context(), &ApplyOptions::new()).unwrap();
+    apply(&dir, [("/etc/x", &rule)], Trigger::Create, &context(), &ApplyOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(site.text("etc/x"), "c1 create /etc/x \n");
     assert_eq!(dir.metadata(&Limits::default()).unwrap_err().kind(), ErrorKind::NotFound);
     let error = InstanceDir::new(open("rootfs"), open("templates/name.tpl")).unwrap_err();

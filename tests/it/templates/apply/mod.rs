@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use lxd_image::templates::{
     Action, ApplyError, ApplyOptions, ApplyReport, Context, Instance, InstanceDir, Trigger, apply,
 };
-use lxd_image::{ErrorKind, TemplateRule};
+use lxd_image::{ErrorKind, Monitor, TemplateRule};
 
 /// An unpacked image in `dest`, and a directory beside it that stands for the host.
 pub(crate) struct Site(PathBuf);
@@ -63,15 +63,16 @@ impl Site {
         &self,
         rules: &[(&str, TemplateRule)],
         options: &ApplyOptions,
+        monitor: &Monitor,
     ) -> Result<ApplyReport, Box<ApplyError>> {
         let dir = InstanceDir::open(self.dest()).unwrap();
         let rules = rules.iter().map(|(path, rule)| (*path, rule));
-        apply(&dir, rules, Trigger::Create, &context(), options).map_err(Box::new)
+        apply(&dir, rules, Trigger::Create, &context(), options, monitor).map_err(Box::new)
     }
 
     /// Applies one rule for the template `name.tpl`.
     pub(crate) fn one(&self, path: &str) -> Result<Action, ErrorKind> {
-        match self.apply(&[(path, rule("name.tpl"))], &ApplyOptions::new()) {
+        match self.apply(&[(path, rule("name.tpl"))], &ApplyOptions::new(), &Monitor::none()) {
             Ok(mut applied) => Ok(applied.outcomes.remove(0).action),
             Err(failed) => Err(failed.error.kind()),
         }

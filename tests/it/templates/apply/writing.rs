@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lxd_image::templates::{Action, ApplyOptions, Dialect, SkipReason, Trigger};
-use lxd_image::{Error, ErrorKind, TemplateRule};
+use lxd_image::{Error, ErrorKind, Monitor, TemplateRule};
 use rustix::fs::XattrFlags;
 
 use super::{Site, is_root, mode, owner, rule};
@@ -20,12 +20,12 @@ fn shifted() -> ApplyOptions {
 #[test]
 fn new_file_is_0644_and_belongs_to_the_instances_root() {
     let site = Site::new();
-    site.apply(&[("/etc/hostname", rule("name.tpl"))], &ApplyOptions::new()).unwrap();
+    site.apply(&[("/etc/hostname", rule("name.tpl"))], &ApplyOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(site.text("etc/hostname"), "c1 create /etc/hostname \n");
     assert_eq!(mode(&site.root("etc/hostname")), 0o644);
     if is_root() {
         assert_eq!(owner(&site.root("etc/hostname")), (0, 0));
-        site.apply(&[("/etc/shifted", rule("name.tpl"))], &shifted()).unwrap();
+        site.apply(&[("/etc/shifted", rule("name.tpl"))], &shifted(), &Monitor::none()).unwrap();
         assert_eq!(owner(&site.root("etc/shifted")), (100_000, 100_000));
     }
 }
@@ -34,7 +34,8 @@ fn new_file_is_0644_and_belongs_to_the_instances_root() {
 fn missing_parents_are_created_0755_for_root() {
     let site = Site::new();
     fs::set_permissions(site.root("etc"), fs::Permissions::from_mode(0o700)).unwrap();
-    site.apply(&[("/etc/a/b/file", rule("name.tpl")), ("c/file", rule("name.tpl"))], &shifted()).unwrap();
+    site.apply(&[("/etc/a/b/file", rule("name.tpl")), ("c/file", rule("name.tpl"))], &shifted(), &Monitor::none())
+        .unwrap();
     assert_eq!(mode(&site.root("etc")), 0o700);
     assert_eq!(site.text("c/file"), "c1 create c/file \n");
     for path in ["etc/a", "etc/a/b", "c"] {
@@ -63,7 +64,8 @@ fn existing_file_keeps_owner_mode_and_xattrs() {
     let inode = fs::metadata(&file).unwrap().ino();
     // Numbers in the rule are for new files only.
     let named = rule("name.tpl").with_owner(7, 8).with_mode(0o600);
-    let applied = site.apply(&[("/etc/file", named)], &ApplyOptions::new().dialect(Dialect::Incus)).unwrap();
+    let applied =
+        site.apply(&[("/etc/file", named)], &ApplyOptions::new().dialect(Dialect::Incus), &Monitor::none()).unwrap();
     let target = applied.outcomes[0].action.file().unwrap();
     assert_eq!((target.uid, target.gid, target.mode, target.size), (wanted.0, wanted.1, 0o4710, 21));
     assert_eq!((owner(&file), mode(&file)), (wanted, 0o4710));
@@ -92,7 +94,7 @@ fn create_only_keeps_whatever_exists() {
     symlink("nowhere", site.root("etc/link")).unwrap();
     let once = || rule("name.tpl").with_create_only(true);
     let rules = [("/etc/file", once()), ("/etc/link", once()), ("/etc/new", once()), ("/a/b/new", once())];
-    let applied = site.apply(&rules, &ApplyOptions::new()).unwrap();
+    let applied = site.apply(&rules, &ApplyOptions::new(), &Monitor::none()).unwrap();
     let names: Vec<_> = applied.outcomes.iter().map(|outcome| outcome.action.name()).collect();
     assert_eq!(names, ["skipped", "skipped", "created", "created"]);
     assert!(matches!(applied.outcomes[0].action, Action::Skipped { reason: SkipReason::CreateOnly }));
@@ -112,7 +114,7 @@ fn rule_fires_only_at_events_in_its_when() {
         ("/etc/never", rule(&[])),
         ("/etc/both", rule(&["start", "create"])),
     ];
-    let applied = site.apply(&rules, &ApplyOptions::new()).unwrap();
+    let applied = site.apply(&rules, &ApplyOptions::new(), &Monitor::none()).unwrap();
     assert_eq!(applied.written().collect::<Vec<_>>(), ["/etc/both"]);
     let expected = vec!["start".to_owned(), "copy".to_owned()];
     assert!(
@@ -140,7 +142,7 @@ fn incus_reads_uid_gid_and_mode_and_lxd_does_not() {
         let site = Site::new();
         let before = site.state();
         let file = site.root("etc/file");
-        let done = site.apply(&[("/etc/file", rule.clone())], &shifted().dialect(Dialect::Incus));
+        let done = site.apply(&[("/etc/file", rule.clone())], &shifted().dialect(Dialect::Incus), &Monitor::none());
         match expected {
             Ok((uid, gid, bits)) => {
                 done.unwrap();
@@ -155,7 +157,7 @@ fn incus_reads_uid_gid_and_mode_and_lxd_does_not() {
             }
         }
         let site = Site::new();
-        site.apply(&[("/etc/file", rule)], &shifted()).unwrap();
+        site.apply(&[("/etc/file", rule)], &shifted(), &Monitor::none()).unwrap();
         assert_eq!(mode(&site.root("etc/file")), 0o644, "{keys}");
     }
 }
@@ -169,9 +171,9 @@ fn virtual_machine_output_goes_to_the_agent_directory() {
     fs::write(out.join("name.tpl.out"), "old").unwrap();
     let options = ApplyOptions::new().output(&out);
     let rules = [("/etc/hostname", rule("name.tpl").with_create_only(true))];
-    site.apply(&rules, &options.clone().dry_run(true)).unwrap();
+    site.apply(&rules, &options.clone().dry_run(true), &Monitor::none()).unwrap();
     assert_eq!(fs::read_to_string(out.join("name.tpl.out")).unwrap(), "old");
-    let applied = site.apply(&rules, &options).unwrap();
+    let applied = site.apply(&rules, &options, &Monitor::none()).unwrap();
     assert!(matches!(applied.outcomes[0].action, Action::Replaced { .. }));
     assert_eq!(fs::read_to_string(out.join("name.tpl.out")).unwrap(), "c1 create /etc/hostname \n");
     assert_eq!(mode(&out.join("name.tpl.out")), 0o644);
@@ -187,7 +189,7 @@ fn dry_run_reports_changes_without_writing() {
     fs::write(site.root("etc/same"), "c1 create /etc/same \n").unwrap();
     let before = site.state();
     let rules = [("/etc/old", rule("name.tpl")), ("/a/b/new", rule("name.tpl")), ("/etc/same", rule("name.tpl"))];
-    let applied = site.apply(&rules, &ApplyOptions::new().dry_run(true)).unwrap();
+    let applied = site.apply(&rules, &ApplyOptions::new().dry_run(true), &Monitor::none()).unwrap();
     assert_eq!(site.state(), before);
     let old = applied.outcomes[0].change.as_ref().unwrap();
     assert_eq!((old.old.as_deref(), old.new.as_slice()), (Some(&b"old\n"[..]), &b"c1 create /etc/old \n"[..]));
@@ -204,8 +206,12 @@ fn each_rule_has_its_own_properties() {
     fs::create_dir(site.root("run")).unwrap();
     fs::write(site.root("run/real"), "old").unwrap();
     let with = |value: &str| rule("name.tpl").with_property("x", value).unwrap();
-    site.apply(&[("/etc/a", with("A")), ("/etc/link", with("B")), ("/etc/c", rule("name.tpl"))], &ApplyOptions::new())
-        .unwrap();
+    site.apply(
+        &[("/etc/a", with("A")), ("/etc/link", with("B")), ("/etc/c", rule("name.tpl"))],
+        &ApplyOptions::new(),
+        &Monitor::none(),
+    )
+    .unwrap();
     assert_eq!(site.text("etc/a"), "c1 create /etc/a A\n");
     assert_eq!(site.text("run/real"), "c1 create /etc/link B\n");
     assert!(site.root("etc/link").is_symlink());
@@ -228,7 +234,7 @@ fn reader_never_sees_a_partial_file() {
         });
         for round in 0..200 {
             site.template("turn.tpl", if round % 2 == 0 { &long } else { &short });
-            site.apply(&[("/etc/file", rule("turn.tpl"))], &ApplyOptions::new()).unwrap();
+            site.apply(&[("/etc/file", rule("turn.tpl"))], &ApplyOptions::new(), &Monitor::none()).unwrap();
         }
         done.store(true, Ordering::Relaxed);
     });
