@@ -5,7 +5,7 @@
 //! The functions of the routes receive the [`ServerState`], and nothing below them refers back to the handler or to the
 //! listener, so that a handler works in a test or behind another HTTP server.
 
-use crate::server::api::rest::{ApiExtension, EXTENSIONS};
+use crate::server::api::rest::{ApiExtension, EXTENSIONS, operations};
 use crate::server::api::simplestreams::kept::Streams;
 use crate::server::core::metrics::Metrics;
 use crate::server::core::services::Services;
@@ -51,7 +51,12 @@ impl Handler {
     /// something that the store lacks.
     #[must_use]
     pub fn new(store: Store, options: ServerOptions) -> Self {
-        Self { state: ServerState { services: Services::new(store, options), streams: Streams::default() } }
+        Self {
+            state: ServerState {
+                services: Services::new(store, options, operations::object),
+                streams: Streams::default(),
+            },
+        }
     }
 
     /// Answers a request. Blocks while the store or an upstream is asked, and until the body of an upload is read. The

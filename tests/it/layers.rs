@@ -305,7 +305,7 @@ fn code_above_the_blob_store_names_no_local_file() {
 /// calls them.
 const SERVER: &[(&str, &[&str])] = &[
     ("core", &["http::", "server::message", "server::api", "server::state", "server::handler", "server::routes"]),
-    ("core", &["server::web", "server::net"]),
+    ("core", &["server::web", "server::net", "protocol::rest"]),
     ("api", &["server::handler", "server::routes", "server::net"]),
     ("web", &["server::handler", "server::routes", "server::net"]),
     ("net", &["server::core::access", "server::routes", "server::web"]),

@@ -5,7 +5,7 @@
 //! otherwise without knowing it; a client of LXD or Incus reconnects and reads the state again.
 //!
 //! Events have the format of LXD's `doc/events.md`: a type, a time and metadata. Two types occur
-//! here: `operation`, with the operation as the API shows it, and `lifecycle`, with an action such
+//! here: `operation`, with the object that the API has for it, and `lifecycle`, with an action such
 //! as `image-created`, the path of what it happened to, and the client that caused it. Events of
 //! type `logging` do not occur: the log of the server may contain what no client should read.
 //!
@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::rest::Operation;
 use crate::server::core::client::Client;
+use crate::server::core::operation::OperationSnapshot;
 
 /// Listeners at once. Each holds a connection and a queue, and every event is offered to all of
 /// them.
@@ -70,10 +70,15 @@ struct EventListener {
     sender: Sender<Arc<str>>,
 }
 
+/// Makes the object that listeners are told of an operation.
+pub(crate) type OperationObject = fn(&OperationSnapshot) -> Value;
+
 /// The listeners of a server. A listener that disconnects is removed at the next event of its
 /// types, or when the next listener is added.
-#[derive(Default)]
-pub(crate) struct Events(Mutex<Vec<EventListener>>);
+pub(crate) struct Events {
+    listeners: Mutex<Vec<EventListener>>,
+    object: OperationObject,
+}
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,6 +87,11 @@ impl fmt::Debug for Events {
 }
 
 impl Events {
+    /// Nobody listens yet. `object` makes what an event tells of an operation.
+    pub(crate) fn new(object: OperationObject) -> Self {
+        Self { listeners: Mutex::default(), object }
+    }
+
     /// Adds a listener.
     ///
     /// The receiver yields each event as one JSON text. It ends at shutdown, and when the listener
@@ -91,7 +101,7 @@ impl Events {
     /// # Errors
     /// `Busy` when there are too many.
     pub(crate) fn listen(&self, kinds: EventKinds) -> Result<Receiver<Arc<str>>> {
-        let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         // Closed ones are removed here as well, or a quiet server would refuse listeners that are
         // long gone.
         listeners.retain(|listener| !listener.sender.is_closed());
@@ -104,13 +114,13 @@ impl Events {
     }
 
     /// Publishes a change of an operation, without the secret of a token: that is for the client that issued it only.
-    pub(crate) fn operation(&self, operation: &Operation) {
+    pub(crate) fn operation(&self, operation: &OperationSnapshot) {
         let told = || {
             let mut operation = operation.clone();
             // Every trusted client sees the event; only the one that asked for the token may have
             // the secret.
-            operation.metadata.remove("secret");
-            serde_json::to_value(operation).unwrap_or_default()
+            operation.remove_secret();
+            (self.object)(&operation)
         };
         self.tell(|kinds| kinds.operation, "operation", told);
     }
@@ -149,13 +159,13 @@ impl Events {
     /// Disconnects all listeners, as part of the shutdown. Events that are queued are still
     /// delivered.
     pub(crate) fn stop(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Serializes an event if at least one listener wants its type, and queues it for those who do.
     /// `what` is called only then: most of the time nobody listens.
     fn tell(&self, wants: impl Fn(EventKinds) -> bool, kind: &str, what: impl FnOnce() -> Value) {
-        let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if !listeners.iter().any(|listener| wants(listener.kinds)) {
             return;
         }
@@ -176,15 +186,29 @@ impl Events {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::server::core::operation::{Class, Status};
 
     #[test]
     fn listener_that_does_not_keep_up_is_left_behind_and_nobody_waits_for_it() {
-        let events = Events::default();
+        let events = Events::new(|_| Value::Null);
         let mut slow = events.listen(EventKinds::of(None).unwrap()).unwrap();
         let mut none = events.listen(EventKinds::of(Some("logging")).unwrap()).unwrap();
+        let operation = OperationSnapshot {
+            id: String::new(),
+            class: Class::Task,
+            description: String::new(),
+            created_at: String::new(),
+            updated_at: String::new(),
+            status: Status::Running,
+            images: Vec::new(),
+            metadata: BTreeMap::new(),
+            error: String::new(),
+        };
         for _ in 0..MAX_QUEUED + 10 {
-            events.operation(&Operation::default());
+            events.operation(&operation);
         }
         let mut told = 0;
         while slow.try_recv().is_ok() {
@@ -197,7 +221,7 @@ mod tests {
 
     #[test]
     fn only_so_many_listen_and_who_goes_makes_room() {
-        let events = Events::default();
+        let events = Events::new(|_| Value::Null);
         let kinds = EventKinds::of(Some("lifecycle, operation")).unwrap();
         let mut all: Vec<_> = (0..MAX_LISTENERS).map(|_| events.listen(kinds).unwrap()).collect();
         assert_eq!(events.listen(kinds).unwrap_err().kind(), ErrorKind::Busy);

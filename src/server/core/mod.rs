@@ -39,6 +39,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod metrics;
 pub(crate) mod not_found;
 pub(crate) mod notes;
+pub(crate) mod operation;
 pub(crate) mod operations;
 pub(crate) mod public;
 pub(crate) mod quota;

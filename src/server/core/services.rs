@@ -9,6 +9,7 @@ use crate::fingerprint::Fingerprint;
 use crate::metadata::ImageType;
 use crate::progress::Monitor;
 use crate::server::core::client::Client;
+use crate::server::core::events::OperationObject;
 use crate::server::core::fleet::joining;
 use crate::server::core::lifecycle;
 use crate::server::core::metrics::Metrics;
@@ -54,9 +55,10 @@ pub(crate) struct Services {
 
 impl Services {
     /// The services of a store. A catalog with shared records is joined: a thread begins that hears of the other servers.
-    pub(crate) fn new(store: Store, options: ServerOptions) -> Self {
+    /// `object` makes what listeners of events are told of an operation.
+    pub(crate) fn new(store: Store, options: ServerOptions, object: OperationObject) -> Self {
         let (store, store_metrics) = store.observed();
-        let operations = Operations::default();
+        let operations = Operations::new(object);
         let notes = Arc::default();
         let joined = joining::join(&store, &operations, &notes);
         Self {

@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     fn tokens() -> TokenStore {
-        TokenStore::new(Operations::default())
+        TokenStore::new(Operations::new(|_| serde_json::Value::Null))
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::json;
 
 use super::import::{fetcher, in_background, issue_token};
-use super::{body, operation_result};
+use super::{body, operation_result, operations};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Properties;
 use crate::progress::Monitor;
@@ -18,7 +18,7 @@ use crate::protocol::requests::{ExportPost, ImageChange, moment};
 use crate::server::api::{answer, conditional};
 use crate::server::core::access;
 use crate::server::core::lifecycle;
-use crate::server::core::operations::Class;
+use crate::server::core::operation::Class;
 use crate::server::core::tokens::TokenScope;
 use crate::server::core::transfer::Push;
 use crate::server::message::{Request, Response};
@@ -92,7 +92,7 @@ pub(super) fn delete(server: &ServerState, request: &Request, fingerprint: &str)
             return Err(error);
         }
     }
-    Ok(answer::began(&location, json!(server.services.operations.get(&id))))
+    Ok(answer::began(&location, operations::known(server.services.operations.get(&id))))
 }
 
 /// The state of the image, if the request has `If-Match`: the change is made on this state only.

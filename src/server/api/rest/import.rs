@@ -17,13 +17,14 @@ use std::thread;
 
 use serde_json::json;
 
-use super::{body, operation_result, registries};
+use super::{body, operation_result, operations, registries};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ImageForm;
 use crate::progress::Monitor;
 use crate::protocol::requests::{ImagePost, ImageSource, moment};
 use crate::server::api::answer;
-use crate::server::core::operations::{Class, OperationHandle};
+use crate::server::core::operation::Class;
+use crate::server::core::operations::OperationHandle;
 use crate::server::core::quota::Uploader;
 use crate::server::core::tokens::{TokenScope, UNUSED_LIFETIME};
 use crate::server::core::transfer::{ImageTransfer, Pull};
@@ -141,7 +142,7 @@ fn pass(server: &ServerState, mut spec: UploadSpec, source: &ImageSource) -> Res
 pub(super) fn issue_token(server: &ServerState, operation: OperationHandle, opens: TokenScope) -> Result<Response> {
     let secret = server.services.tokens.issue(opens, operation.id())?;
     operation.add_metadata([("secret", json!(secret))]);
-    let response = answer::began(&operation.location(), json!(operation.snapshot()));
+    let response = answer::began(&operation.location(), operations::known(operation.snapshot()));
     operation.into_token(UNUSED_LIFETIME);
     Ok(response)
 }
@@ -237,7 +238,7 @@ pub(super) fn in_background(
     operation: OperationHandle,
     work: impl FnOnce(OperationHandle) + Send + 'static,
 ) -> Result<Response> {
-    let response = answer::began(&operation.location(), json!(operation.snapshot()));
+    let response = answer::began(&operation.location(), operations::known(operation.snapshot()));
     thread::Builder::new()
         .name("operation".to_owned())
         .spawn(move || work(operation))

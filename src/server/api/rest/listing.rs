@@ -128,7 +128,7 @@ mod tests {
     use crate::store::Store;
 
     fn state() -> ServerState {
-        let services = Services::new(Store::in_memory().unwrap(), ServerOptions::new());
+        let services = Services::new(Store::in_memory().unwrap(), ServerOptions::new(), |_| Value::Null);
         ServerState { services, streams: Streams::default() }
     }
 

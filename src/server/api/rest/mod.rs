@@ -38,7 +38,7 @@ mod images_write;
 mod import;
 mod listing;
 mod operation_result;
-mod operations;
+pub(crate) mod operations;
 mod parts;
 mod registries;
 mod statements;

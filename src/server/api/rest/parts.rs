@@ -24,7 +24,7 @@ use super::{operation_result, statements, upload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Monitor;
 use crate::server::api::{answer, digits};
-use crate::server::core::operations::Class;
+use crate::server::core::operation::Class;
 use crate::server::core::quota::{PartOfUpload, Refusal, Uploader};
 use crate::server::core::upload_spec::{UploadSpec, upload_id};
 use crate::server::message::{Request, Response};

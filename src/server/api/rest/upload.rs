@@ -12,11 +12,10 @@
 //!    limits.
 
 use http::{StatusCode, header};
-use serde_json::json;
 
 use super::body::{self, Upload};
 use super::upload_headers::{self, field};
-use super::{import, operation_result, parts, statements};
+use super::{import, operation_result, operations, parts, statements};
 use crate::error::{Error, Result};
 use crate::format::{ImageSource, Input};
 use crate::limits::Limits;
@@ -28,7 +27,8 @@ use crate::protocol::split_body::{SplitBounds, split_files};
 use crate::server::api::answer;
 use crate::server::api::call::UploadGrant;
 use crate::server::core::client::Client;
-use crate::server::core::operations::{Class, OperationHandle};
+use crate::server::core::operation::Class;
+use crate::server::core::operations::OperationHandle;
 use crate::server::core::quota::{Refusal, Uploader};
 use crate::server::core::upload_spec::UploadSpec;
 use crate::server::message::{Request, Response};
@@ -205,6 +205,6 @@ fn conclude(
             }
         }
     }
-    let told = server.services.operations.get(&id).map(|operation| json!(operation)).unwrap_or_default();
+    let told = operations::known(server.services.operations.get(&id));
     answer::began(&location, told)
 }

@@ -4,7 +4,7 @@
 //!
 //! | record | id | content | lifetime |
 //! |---|---|---|---|
-//! | `operation` | UUID | its API object without secrets, the server that runs it | 60 s, renewed; 300 s after its end |
+//! | `operation` | UUID | its snapshot without secrets, the server that runs it | 60 s, renewed; 300 s after its end |
 //! | `lifecycle` | server and number | one event | 60 s |
 //! | `cancel`, `used` | UUID | for the server that runs the operation | 60 s |
 //! | `token` | digest of the secret | what it allows | that of the token |
@@ -35,7 +35,7 @@ use serde_json::Value;
 pub(crate) use self::lease::FetchTurn;
 use self::outbox::Outbox;
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::rest;
+use crate::server::core::operation::OperationSnapshot;
 use crate::store::{MAX_RECORD_BYTES, SharedRecords, Store};
 
 /// How often changes of other servers are read.
@@ -85,20 +85,15 @@ pub(crate) struct SharedOperation {
     pub(crate) node: String,
     /// The digest of the secret by which an untrusted client may follow it.
     pub(crate) token: Option<String>,
-    /// Its API object without secrets.
-    pub(crate) operation: rest::Operation,
+    /// The operation without secrets.
+    pub(crate) operation: OperationSnapshot,
 }
 
 impl SharedOperation {
     /// Whether its state is final.
     pub(crate) fn is_over(&self) -> bool {
-        is_over(&self.operation)
+        self.operation.status.is_over()
     }
-}
-
-/// Whether the state of an operation is final, by its number in the API.
-fn is_over(operation: &rest::Operation) -> bool {
-    operation.status_code >= 200
 }
 
 /// The servers of one store, as one of them sees them.
@@ -164,7 +159,7 @@ impl Fleet {
     ///
     /// # Errors
     /// Those of the catalog.
-    pub(crate) fn operations(&self) -> Result<Vec<rest::Operation>> {
+    pub(crate) fn operations(&self) -> Result<Vec<OperationSnapshot>> {
         let mut found = Vec::new();
         let mut after = String::new();
         while found.len() < MAX_LISTED {
@@ -203,8 +198,8 @@ impl Fleet {
     }
 
     /// The record of an operation.
-    fn record(&self, mut operation: rest::Operation, token: Option<&str>) -> String {
-        operation.metadata.remove("secret");
+    fn record(&self, mut operation: OperationSnapshot, token: Option<&str>) -> String {
+        operation.remove_secret();
         let shared =
             |operation| SharedOperation { node: self.node.clone(), token: token.map(str::to_owned), operation };
         let text = serde_json::to_string(&shared(operation.clone())).unwrap_or_default();
@@ -215,7 +210,7 @@ impl Fleet {
         operation.metadata.clear();
         operation.metadata.insert("shortened".to_owned(), Value::Bool(true));
         // Four bytes are the longest character.
-        operation.err = operation.err.chars().take(MAX_RECORD_BYTES / 16).collect();
+        operation.error = operation.error.chars().take(MAX_RECORD_BYTES / 16).collect();
         serde_json::to_string(&shared(operation)).unwrap_or_default()
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::outbox::Batch;
 use super::{
     ENDED_LIFETIME, Fleet, LIFECYCLE, LIVE_LIFETIME, OPERATION, PAGE, POLL_INTERVAL, RENEW_INTERVAL, SharedOperation,
-    Signal, is_over,
+    Signal,
 };
 use crate::error::Result;
 use crate::server::core::notes::Notes;
@@ -84,7 +84,7 @@ fn write(fleet: &Fleet, operations: &Operations, mut batch: Batch, number: &mut 
 /// Writes an operation of this server as it is now. One that was dropped from the registry has expired everywhere.
 fn write_operation(fleet: &Fleet, operations: &Operations, id: &str) -> Result<()> {
     let Some((operation, token)) = operations.shared_snapshot(id) else { return Ok(()) };
-    let lifetime = if is_over(&operation) { ENDED_LIFETIME } else { LIVE_LIFETIME };
+    let lifetime = if operation.status.is_over() { ENDED_LIFETIME } else { LIVE_LIFETIME };
     let record = fleet.record(operation, token.as_deref());
     fleet.records()?.put(OPERATION, id, &record, lifetime, Expected::Any).map(|_| ())
 }

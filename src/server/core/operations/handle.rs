@@ -8,17 +8,16 @@
 //! Changes through a handle have no effect once the operation has ended, for example because its
 //! token was cancelled: the final state of an operation never changes.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Entry, Registry, Status, location};
+use super::{Entry, Registry, location};
 use crate::error::ErrorKind;
 use crate::progress::{Cancel, Phase, Progress, Update};
-use crate::protocol::rest;
+use crate::server::core::operation::{OperationSnapshot, Status};
 use crate::server::core::secret::SecretDigest;
 
 /// A running operation. If it is dropped before [`succeed`](Self::succeed) or [`fail`](Self::fail), the operation
@@ -58,12 +57,9 @@ impl OperationHandle {
         self.cancel.clone()
     }
 
-    /// The operation as it is now.
-    ///
-    /// An empty operation if it was dropped from the registry, which happens only after it has
-    /// ended.
-    pub(crate) fn snapshot(&self) -> rest::Operation {
-        self.shared.lock().find(&self.id).map(|entry| entry.snapshot()).unwrap_or_default()
+    /// The operation as it is now. `None` if it was dropped from the registry, which happens only after it has ended.
+    pub(crate) fn snapshot(&self) -> Option<OperationSnapshot> {
+        self.shared.lock().find(&self.id).map(|entry| entry.operation.clone())
     }
 
     /// Adds to the operation's metadata.
@@ -120,7 +116,7 @@ impl OperationHandle {
         self.change(|entry| {
             entry.operation.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
             if !images.is_empty() {
-                entry.operation.resources = BTreeMap::from([("images".to_owned(), images.to_vec())]);
+                entry.operation.images = images.to_vec();
             }
             entry.set(Status::Success);
         });
@@ -149,7 +145,7 @@ impl OperationHandle {
         // down.
         let cancelled = kind == ErrorKind::Cancelled && self.cancel.is_cancelled();
         self.change(|entry| {
-            entry.operation.err = sentence;
+            entry.operation.error = sentence;
             entry.set(if cancelled { Status::Cancelled } else { Status::Failure });
         });
     }
@@ -163,7 +159,7 @@ impl OperationHandle {
 /// [`OperationHandle::change`] for a closure that can't borrow the handle.
 fn change(shared: &Registry, id: &str, how: impl FnOnce(&mut Entry)) {
     let mut state = shared.lock();
-    if let Some(entry) = state.find(id).filter(|entry| !entry.status.is_over()) {
+    if let Some(entry) = state.find(id).filter(|entry| !entry.operation.status.is_over()) {
         how(entry);
         shared.notify(entry);
     }

@@ -17,8 +17,7 @@
 //! ```
 //!
 //! A state on the right is final. A task that was cancelled too late to have an effect succeeds:
-//! what it did is done, and the client should see it. Numbers and names of the states are those of
-//! LXD's API (`doc/rest-api.md`).
+//! what it did is done, and the client should see it.
 //!
 //! # Where they are
 //!
@@ -30,16 +29,16 @@
 mod handle;
 mod shared;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::hex;
 use crate::progress::Cancel;
-use crate::protocol::rest;
-use crate::server::core::events::Events;
+use crate::server::core::events::{Events, OperationObject};
 use crate::server::core::fleet::Fleet;
+use crate::server::core::operation::{Class, OperationSnapshot, Status};
 use crate::server::core::secret::{self, SecretDigest};
 
 pub(crate) use handle::OperationHandle;
@@ -57,57 +56,11 @@ const MAX_WAITERS: usize = 32;
 /// The longest wait of one request; clients that want to wait longer ask again.
 const MAX_WAIT: Duration = Duration::from_secs(3_600);
 
-/// The status of an operation, with the code that the API has for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// The worker has not ended it yet.
-    Running = 103,
-    /// A client asked it to stop, and the worker has not noticed yet.
-    Cancelling = 104,
-    /// It did what it was begun for. Final.
-    Success = 200,
-    /// It ended with an error, which is in the field `err` of its API object. Final.
-    Failure = 400,
-    /// It stopped because a client asked for it, or the token that it represents expired. Final.
-    Cancelled = 401,
-}
-
-impl Status {
-    /// The name in the API.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Running => "Running",
-            Self::Cancelling => "Cancelling",
-            Self::Success => "Success",
-            Self::Failure => "Failure",
-            Self::Cancelled => "Cancelled",
-        }
-    }
-
-    /// Whether the state is final.
-    const fn is_over(self) -> bool {
-        matches!(self, Self::Success | Self::Failure | Self::Cancelled)
-    }
-}
-
-/// The class of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// Work in the background.
-    Task,
-    /// A token that was issued, until it is used, revoked or expired.
-    Token,
-}
-
 /// One operation of the registry.
 #[derive(Debug)]
 struct Entry {
-    /// The API object, without its status.
-    operation: rest::Operation,
-    /// What it represents.
-    class: Class,
-    /// Its state; the API object gets it in `snapshot`.
-    status: Status,
+    /// The operation as it is now.
+    operation: OperationSnapshot,
     /// The switch that its worker watches.
     cancel: Cancel,
     /// When it reached a final state; it is dropped `FINISHED_LIFETIME` later.
@@ -130,7 +83,7 @@ struct RegistryState {
 }
 
 /// What all clones of [`Operations`] and all handles share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Registry {
     state: Mutex<RegistryState>,
     /// Notified at every change of an operation, and at shutdown.
@@ -145,52 +98,58 @@ struct Registry {
 ///
 /// The registry has one lock. It is taken last: the services that call it may hold their own lock,
 /// and nothing is called from under it but the event queues, which never block.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Operations(Arc<Registry>);
 
 impl Operations {
+    /// No operations yet. `object` makes what listeners are told of one.
+    pub(crate) fn new(object: OperationObject) -> Self {
+        Self(Arc::new(Registry {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            events: Events::new(object),
+            fleet: OnceLock::new(),
+        }))
+    }
+
     /// The event stream on which changes are published.
     pub(crate) fn events(&self) -> &Events {
         &self.0.events
     }
 
-    /// Begins an operation. `resources` are the paths of the images that it is about, like `/1.0/images/FINGERPRINT`.
+    /// Begins an operation. `images` are the paths of the images that it is about, like `/1.0/images/FINGERPRINT`.
     ///
     /// The operation is visible to clients at once. It ends when the returned handle says so.
     ///
     /// # Errors
     /// `Busy` when too many of its class run, or the server shuts down.
-    pub(crate) fn begin(&self, class: Class, description: &str, resources: &[String]) -> Result<OperationHandle> {
+    pub(crate) fn begin(&self, class: Class, description: &str, images: &[String]) -> Result<OperationHandle> {
         let id = uuid()?;
         let mut state = self.lock();
         let most = if class == Class::Token { MAX_TOKENS } else { MAX_RUNNING };
         // Each class has a bound of its own: tokens that wait to be used must not block imports.
-        let running = state.all.iter().filter(|entry| entry.class == class && !entry.status.is_over()).count();
+        let running = state
+            .all
+            .iter()
+            .filter(|entry| entry.operation.class == class && !entry.operation.status.is_over())
+            .count();
         if state.stopped || running >= most {
             return Err(Error::new(ErrorKind::Busy, "the server has too much to do"));
         }
         let now = jiff::Timestamp::now().to_string();
-        let mut operation = rest::Operation::default();
-        operation.id.clone_from(&id);
-        operation.class = if class == Class::Token { "token" } else { "task" }.to_owned();
-        description.clone_into(&mut operation.description);
-        operation.created_at.clone_from(&now);
-        operation.updated_at = now;
-        operation.may_cancel = true;
-        "none".clone_into(&mut operation.location);
-        if !resources.is_empty() {
-            operation.resources.insert("images".to_owned(), resources.to_vec());
-        }
-        let cancel = Cancel::new();
-        let entry = Entry {
-            operation,
+        let operation = OperationSnapshot {
+            id: id.clone(),
             class,
+            description: description.to_owned(),
+            created_at: now.clone(),
+            updated_at: now,
             status: Status::Running,
-            cancel: cancel.clone(),
-            ended: None,
-            ends: None,
-            token: None,
+            images: images.to_vec(),
+            metadata: BTreeMap::new(),
+            error: String::new(),
         };
+        let cancel = Cancel::new();
+        let entry = Entry { operation, cancel: cancel.clone(), ended: None, ends: None, token: None };
         // Under the lock, so that no listener sees a change before the beginning.
         self.0.publish(&entry);
         state.all.push_back(entry);
@@ -200,15 +159,15 @@ impl Operations {
     /// One operation as it is now.
     ///
     /// Includes the secret of a token: the caller decides who may see it.
-    pub(crate) fn get(&self, id: &str) -> Option<rest::Operation> {
-        self.lock().find(id).map(|entry| entry.snapshot())
+    pub(crate) fn get(&self, id: &str) -> Option<OperationSnapshot> {
+        self.lock().find(id).map(|entry| entry.operation.clone())
     }
 
     /// All operations, the oldest first.
     ///
     /// The operations of tokens include their secrets, which the caller removes.
-    pub(crate) fn list(&self) -> Vec<rest::Operation> {
-        self.lock().all.iter().map(Entry::snapshot).collect()
+    pub(crate) fn list(&self) -> Vec<OperationSnapshot> {
+        self.lock().all.iter().map(|entry| entry.operation.clone()).collect()
     }
 
     /// Whether an untrusted client began this operation with this secret.
@@ -225,12 +184,12 @@ impl Operations {
     ///
     /// # Errors
     /// `Busy` when too many clients wait.
-    pub(crate) fn wait(&self, id: &str, time: Option<Duration>) -> Result<Option<rest::Operation>> {
+    pub(crate) fn wait(&self, id: &str, time: Option<Duration>) -> Result<Option<OperationSnapshot>> {
         let until = Instant::now() + time.unwrap_or(MAX_WAIT).min(MAX_WAIT);
         let mut state = self.lock();
         // Only a request that would really wait is refused: an operation that has ended needs no
         // thread.
-        if state.find(id).is_some_and(|entry| !entry.status.is_over()) && state.waiting >= MAX_WAITERS {
+        if state.find(id).is_some_and(|entry| !entry.operation.status.is_over()) && state.waiting >= MAX_WAITERS {
             return Err(too_many_waiters());
         }
         state.waiting += 1;
@@ -240,8 +199,8 @@ impl Operations {
             // Looked up again after each wake-up: the operation may have been dropped meanwhile.
             let Some(entry) = state.find(id) else { break None };
             let left = until.saturating_duration_since(Instant::now());
-            if entry.status.is_over() || stopped || left.is_zero() {
-                break Some(entry.snapshot());
+            if entry.operation.status.is_over() || stopped || left.is_zero() {
+                break Some(entry.operation.clone());
             }
             // Nothing notifies when a token expires.
             let left = entry.ends.map_or(left, |ends| left.min(ends.saturating_duration_since(Instant::now())));
@@ -263,11 +222,11 @@ impl Operations {
     pub(crate) fn cancel(&self, id: &str) -> Result<()> {
         let mut state = self.lock();
         let Some(entry) = state.find(id) else { return Err(crate::server::core::access::not_found()) };
-        if entry.status.is_over() {
+        if entry.operation.status.is_over() {
             return Err(Error::invalid("the operation has ended already"));
         }
         entry.cancel.cancel();
-        entry.set(if entry.class == Class::Token { Status::Cancelled } else { Status::Cancelling });
+        entry.set(if entry.operation.class == Class::Token { Status::Cancelled } else { Status::Cancelling });
         self.0.notify(entry);
         Ok(())
     }
@@ -277,8 +236,10 @@ impl Operations {
     /// An operation that has ended already stays as it is.
     pub(crate) fn used(&self, id: &str) {
         let mut state = self.lock();
-        if let Some(entry) = state.find(id).filter(|entry| entry.class == Class::Token && !entry.status.is_over()) {
-            entry.operation.metadata.remove("secret");
+        if let Some(entry) =
+            state.find(id).filter(|entry| entry.operation.class == Class::Token && !entry.operation.status.is_over())
+        {
+            entry.operation.remove_secret();
             entry.set(Status::Success);
             self.0.notify(entry);
         }
@@ -310,7 +271,7 @@ impl Operations {
     pub(crate) fn settle(&self, time: Duration) {
         let until = Instant::now() + time;
         let mut state = self.lock();
-        while state.all.iter().any(|entry| entry.class == Class::Task && !entry.status.is_over()) {
+        while state.all.iter().any(|entry| entry.operation.class == Class::Task && !entry.operation.status.is_over()) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -344,7 +305,7 @@ impl Registry {
 
     /// Publishes a change to the listeners, and notes it for the other servers.
     fn publish(&self, entry: &Entry) {
-        self.events.operation(&entry.snapshot());
+        self.events.operation(&entry.operation);
         if let Some(fleet) = self.fleet.get() {
             fleet.changed(&entry.operation.id);
         }
@@ -363,17 +324,17 @@ impl RegistryState {
     /// cancelled when somebody looks, which no client can tell from a timer.
     fn tidy(&mut self) {
         let now = Instant::now();
-        for entry in self.all.iter_mut().filter(|entry| !entry.status.is_over()) {
+        for entry in self.all.iter_mut().filter(|entry| !entry.operation.status.is_over()) {
             if entry.ends.is_some_and(|ends| ends <= now) {
                 entry.set(Status::Cancelled);
             }
         }
         self.all.retain(|entry| entry.ended.is_none_or(|ended| now.duration_since(ended) < FINISHED_LIFETIME));
         // The oldest are at the front, and go first.
-        let mut over = self.all.iter().filter(|entry| entry.status.is_over()).count();
+        let mut over = self.all.iter().filter(|entry| entry.operation.status.is_over()).count();
         self.all.retain(|entry| {
             // The deque has the oldest first, and `retain` goes in this order.
-            let goes = over > MAX_FINISHED && entry.status.is_over();
+            let goes = over > MAX_FINISHED && entry.operation.status.is_over();
             over -= usize::from(goes);
             !goes
         });
@@ -385,26 +346,15 @@ impl Entry {
     ///
     /// The caller publishes the change with `notify`.
     fn set(&mut self, status: Status) {
-        self.status = status;
+        self.operation.status = status;
         self.operation.updated_at = jiff::Timestamp::now().to_string();
         if status.is_over() {
-            self.operation.may_cancel = false;
             self.ended = Some(Instant::now());
-            if self.class == Class::Token {
+            if self.operation.class == Class::Token {
                 // The secret is invalid now, and must not stay in a list.
-                self.operation.metadata.remove("secret");
+                self.operation.remove_secret();
             }
         }
-    }
-
-    /// The API object with its status.
-    ///
-    /// This is what clients, waiters and listeners get.
-    fn snapshot(&self) -> rest::Operation {
-        let mut snapshot = self.operation.clone();
-        self.status.name().clone_into(&mut snapshot.status);
-        snapshot.status_code = self.status as u16;
-        snapshot
     }
 }
 
@@ -446,7 +396,7 @@ mod tests {
 
     #[test]
     fn what_is_dropped_without_a_word_has_failed_and_waiters_are_told() {
-        let operations = Operations::default();
+        let operations = Operations::new(|_| serde_json::Value::Null);
         let operation = operations.begin(Class::Task, "work", &[]).unwrap();
         let id = operation.id().to_owned();
         let waiter = {
@@ -455,31 +405,31 @@ mod tests {
         };
         drop(operation);
         let told = waiter.join().unwrap();
-        assert_eq!((told.status_code, told.may_cancel), (400, false));
+        assert_eq!(told.status, Status::Failure);
         assert!(operations.cancel(&id).is_err());
         assert!(operations.wait("other", None).unwrap().is_none());
     }
 
     #[test]
     fn one_that_was_cancelled_too_late_is_a_success() {
-        let operations = Operations::default();
+        let operations = Operations::new(|_| serde_json::Value::Null);
         let operation = operations.begin(Class::Task, "work", &[]).unwrap();
         let id = operation.id().to_owned();
         operations.cancel(&id).unwrap();
-        assert_eq!(operations.get(&id).unwrap().status_code, 104);
+        assert_eq!(operations.get(&id).unwrap().status, Status::Cancelling);
         assert!(operation.cancel().is_cancelled());
         operation.succeed(&[], []);
-        assert_eq!(operations.get(&id).unwrap().status_code, 200);
+        assert_eq!(operations.get(&id).unwrap().status, Status::Success);
         let other = operations.begin(Class::Task, "work", &[]).unwrap();
         let id = other.id().to_owned();
         operations.cancel(&id).unwrap();
         other.fail(ErrorKind::Cancelled, "cancelled");
-        assert_eq!(operations.get(&id).unwrap().status_code, 401);
+        assert_eq!(operations.get(&id).unwrap().status, Status::Cancelled);
     }
 
     #[test]
     fn only_so_many_go_on_and_only_so_many_are_remembered() {
-        let operations = Operations::default();
+        let operations = Operations::new(|_| serde_json::Value::Null);
         let all: Vec<_> = (0..MAX_RUNNING).map(|_| operations.begin(Class::Task, "work", &[]).unwrap()).collect();
         assert_eq!(operations.begin(Class::Task, "work", &[]).unwrap_err().kind(), ErrorKind::Busy);
         let last = all.last().unwrap().id().to_owned();
@@ -493,7 +443,7 @@ mod tests {
 
     #[test]
     fn stop_ends_every_wait_and_lets_nothing_begin() {
-        let operations = Operations::default();
+        let operations = Operations::new(|_| serde_json::Value::Null);
         let operation = operations.begin(Class::Task, "work", &[]).unwrap();
         let id = operation.id().to_owned();
         let waiter = {
@@ -501,7 +451,7 @@ mod tests {
             std::thread::spawn(move || operations.wait(&id, None).unwrap().unwrap())
         };
         operations.stop();
-        assert_eq!(waiter.join().unwrap().status_code, 103);
+        assert_eq!(waiter.join().unwrap().status, Status::Running);
         assert!(operation.cancel().is_cancelled());
         assert_eq!(operations.begin(Class::Task, "work", &[]).unwrap_err().kind(), ErrorKind::Busy);
     }

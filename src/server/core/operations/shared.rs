@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{MAX_WAIT, Operations, Status};
+use super::{MAX_WAIT, Operations};
 use crate::error::{Error, Result};
-use crate::protocol::rest;
 use crate::server::core::access::not_found;
 use crate::server::core::client::Client;
 use crate::server::core::fleet::{Fleet, Signal};
+use crate::server::core::operation::OperationSnapshot;
 use crate::server::core::secret::SecretDigest;
 
 /// How often an operation of another server is looked at while a client waits for it.
@@ -30,7 +30,7 @@ impl Operations {
     ///
     /// # Errors
     /// Those of the catalog, for an operation that this server does not know.
-    pub(crate) fn find(&self, id: &str) -> Result<Option<rest::Operation>> {
+    pub(crate) fn find(&self, id: &str) -> Result<Option<OperationSnapshot>> {
         match (self.get(id), self.fleet()) {
             (None, Some(fleet)) => Ok(fleet.operation(id)?.map(|shared| shared.operation)),
             (found, _) => Ok(found),
@@ -41,7 +41,7 @@ impl Operations {
     ///
     /// # Errors
     /// Those of the catalog.
-    pub(crate) fn list_all(&self) -> Result<Vec<rest::Operation>> {
+    pub(crate) fn list_all(&self) -> Result<Vec<OperationSnapshot>> {
         let mut all = self.list();
         if let Some(fleet) = self.fleet() {
             all.extend(fleet.operations()?);
@@ -66,7 +66,7 @@ impl Operations {
     ///
     /// # Errors
     /// `Busy` when too many clients wait; those of the catalog.
-    pub(crate) fn wait_anywhere(&self, id: &str, time: Option<Duration>) -> Result<Option<rest::Operation>> {
+    pub(crate) fn wait_anywhere(&self, id: &str, time: Option<Duration>) -> Result<Option<OperationSnapshot>> {
         let Some(fleet) = self.fleet().filter(|_| self.get(id).is_none()) else { return self.wait(id, time) };
         let until = Instant::now() + time.unwrap_or(MAX_WAIT).min(MAX_WAIT);
         let Some(mut shared) = fleet.operation(id)? else { return Ok(None) };
@@ -119,14 +119,19 @@ impl Operations {
     }
 
     /// An operation of this server as others see it, with the digest of the secret that opens it.
-    pub(crate) fn shared_snapshot(&self, id: &str) -> Option<(rest::Operation, Option<String>)> {
-        self.lock().find(id).map(|entry| (entry.snapshot(), entry.token.as_ref().map(SecretDigest::name)))
+    pub(crate) fn shared_snapshot(&self, id: &str) -> Option<(OperationSnapshot, Option<String>)> {
+        self.lock().find(id).map(|entry| (entry.operation.clone(), entry.token.as_ref().map(SecretDigest::name)))
     }
 
     /// The IDs of the operations of this server that have not ended.
     pub(crate) fn running(&self) -> Vec<String> {
         let state = self.lock();
-        state.all.iter().filter(|entry| !entry.status.is_over()).map(|entry| entry.operation.id.clone()).collect()
+        state
+            .all
+            .iter()
+            .filter(|entry| !entry.operation.status.is_over())
+            .map(|entry| entry.operation.id.clone())
+            .collect()
     }
 
     /// Whether the server shuts down.
@@ -156,6 +161,3 @@ impl Drop for Waiter<'_> {
         self.0.lock().waiting -= 1;
     }
 }
-
-// The statuses that other servers compare by number.
-const _: () = assert!(Status::Success as u16 == 200 && (Status::Cancelling as u16) < 200);
