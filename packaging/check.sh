@@ -26,7 +26,7 @@ grep -qx box c1/rootfs/etc/hostname
 lxd-image serve --listen http://127.0.0.1:0 >address 2>serve.log &
 server=$!
 n=0
-until grep -q listening address || [ $n -gt 100 ]; do n=$((n + 1)); sleep 0.1; done
+until grep -qs listening address || [ $n -gt 100 ]; do n=$((n + 1)); sleep 0.1; done
 url=$(sed -n 's/^listening at //p' address | head -n 1)
 lxd-image remote add here "$url" --public
 LXD_IMAGE_STORE=/tmp/job/other lxd-image copy here:box local: --alias copied
@@ -48,7 +48,7 @@ fi
 
 if [ -z "$where" ]; then
   where=$work/root
-  debootstrap --variant=minbase --include=ca-certificates bookworm "$where" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log"; exit 1; }
+  debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,make,pkg-config bookworm "$where" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log"; exit 1; }
 fi
 mkdir -p "$where/tmp/packages"
 cp "$packages"/*.deb "$where/tmp/packages/"

@@ -6,7 +6,7 @@
 # OUT        where the packages go: lxd-image, liblxd-image0.2, liblxd-image-dev
 #
 # REVISION (default 1) is the packages' own; MAINTAINER names who made them; SOURCE_DATE_EPOCH (default: the last commit's
-# time) is the time of every file, so that the same input gives the same packages.
+# time) is the time of every file, so that the same input gives the same packages; COMPRESSION (default xz) is that of the packages.
 set -euo pipefail
 
 program=$(realpath "${1:?usage: deb.sh PROGRAM INSTALLED OUT}")
@@ -40,7 +40,7 @@ Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: lxd-image
 
 Files: *
-Copyright: the contributors of lxd-image
+Copyright: 2026 The lxd-image contributors
 License: Expat or Apache-2.0
 
 License: Expat
@@ -88,7 +88,7 @@ finish() {
   local package=$1
   (cd "$work/$package" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
   find "$work/$package" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-  dpkg-deb --root-owner-group -Zxz --build "$work/$package" "$out/${package}_${full}_$architecture.deb" >/dev/null
+  dpkg-deb --root-owner-group -Z"${COMPRESSION:-xz}" --build "$work/$package" "$out/${package}_${full}_$architecture.deb" >/dev/null
   echo "$out/${package}_${full}_$architecture.deb"
 }
 

@@ -232,7 +232,7 @@ impl<'s> ContainerImage<'s> {
             Some(runtime_config(&config, &user, monitor)?)
         };
         if !config.config.volumes.is_empty() {
-            let part = format!("{} volumes of the image's configuration", config.config.volumes.len());
+            let part = format!("volumes of the image's configuration ({})", config.config.volumes.len());
             let reason = "as with Incus, their directories stay on the instance's root disk";
             monitor.omit(*b"config.json", Omitted::Dropped { part: part.into(), reason: reason.into() });
         }
