@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod advisories;
-mod bridge;
+pub(crate) mod bridge;
 mod built_trees;
 mod extensions;
 mod fields;

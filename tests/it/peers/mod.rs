@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[cfg(feature = "cli")]
+mod bridging;
+#[cfg(feature = "cli")]
 mod containers;
 #[cfg(feature = "cli")]
 mod journeys;
