@@ -157,7 +157,8 @@ impl RefreshSource for RemoteRefresh {
             Resolution::AfterDownload { image: found } => return self.convert(image, source, &*remote, &found),
         };
         let exact = reports_all_properties(&source.protocol);
-        let newest = Newest::new(found.fingerprint).expires_at(found.expires_at).exact(exact);
+        let newest =
+            Newest::new(found.fingerprint).expires_at(found.expires_at).exact(exact).source_fields(found.other.clone());
         #[cfg(feature = "trust")]
         let newest = if found.fingerprint == image.fingerprint {
             newest

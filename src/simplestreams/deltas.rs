@@ -135,7 +135,7 @@ impl TreeWriter {
         }
         let path = Part::Delta(kind).path(&sha256)?;
         let left_behind = delta.file.size.map(|size| PublishedFile::new(path, size, sha256));
-        let file = match left_behind {
+        let mut file = match left_behind {
             Some(file) if self.has(&file, monitor)? => file,
             _ => {
                 let input = open()?;
@@ -148,6 +148,7 @@ impl TreeWriter {
                 self.place(staged, Part::Delta(kind), monitor)?
             }
         };
+        file.other.clone_from(&delta.file.other);
         let (product, version) = (here.product.clone(), base.version.clone());
         self.commit(|products| Ok(products.publish_delta(&product, &image.fingerprint, &version, &file)))
     }

@@ -15,7 +15,7 @@ use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
-use crate::protocol::simplestreams::{Index, Listing, Product, Products};
+use crate::protocol::simplestreams::{Index, Listing, Product, Products, StreamImage};
 use crate::trust::ListSigner;
 
 /// The index.
@@ -341,6 +341,20 @@ impl TreeWriter {
         self.commit(|products| {
             for (key, product) in about {
                 products.describe(key, product);
+            }
+            Ok(())
+        })
+    }
+
+    /// Copies what another list says of the versions and files of images (labels, fields that are not known here). Images that
+    /// this list does not have with the same files are ignored.
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe).
+    pub fn describe_images<'a>(&mut self, images: impl IntoIterator<Item = &'a StreamImage>) -> Result<()> {
+        self.commit(|products| {
+            for image in images {
+                products.describe_image(image);
             }
             Ok(())
         })

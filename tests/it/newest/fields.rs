@@ -90,6 +90,7 @@ fn image_object_of_either_peer_is_read_with_its_new_fields() {
     assert_eq!(image.locations, ["server01", "server02"]);
     let again = serde_json::to_value(&image).unwrap();
     assert_eq!(again["release_title"], "24.04 LTS");
+    assert_eq!(again["unknown"], json!({"a": 1}), "a field of a newer server");
     let old: rest::Image = serde_json::from_value(json!({"fingerprint": fingerprint, "locations": null})).unwrap();
     assert!(old.locations.is_empty() && serde_json::to_value(&old).unwrap().get("locations").is_none());
 }

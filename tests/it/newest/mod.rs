@@ -8,3 +8,4 @@ mod built_trees;
 mod extensions;
 mod fields;
 mod quotas;
+mod unknown_fields;

@@ -42,7 +42,7 @@ fn form(meta: &[u8], rootfs: &[u8], names: [&str; 2]) -> (String, Vec<u8>) {
 }
 
 /// A server with one image under the alias `box/one`; `export` answers when its bytes are asked for.
-fn serving(
+pub(crate) fn serving(
     fingerprint: Fingerprint,
     export: impl Fn(&Asked, &mut dyn Line) -> io::Result<Then> + Send + Sync + 'static,
 ) -> Server {
@@ -63,12 +63,12 @@ fn serving(
     })
 }
 
-fn remote(server: &Server) -> Lxd {
+pub(crate) fn remote(server: &Server) -> Lxd {
     let options = server.options().retry(RetryPolicy::new().tries(3).pause(Duration::ZERO));
     Lxd::new(options, &server.url("")).unwrap().certificate(server.pem())
 }
 
-fn amd64() -> CopyOptions {
+pub(crate) fn amd64() -> CopyOptions {
     CopyOptions::new().architectures(["amd64".parse().unwrap()])
 }
 
