@@ -100,5 +100,7 @@ pub use staged::{CommitFailed, StagedUnpack, Unverified, Verified};
 pub use unpack::{UnpackOptions, Unpacked};
 pub use verify::{MemberCounts, VerifyOptions, VerifyReport};
 pub(crate) use write::StagedFile;
+#[cfg(feature = "store")]
+pub(crate) use write::pack_into;
 pub use write::{ConvertOptions, PackOptions, Rootfs, RootfsFormat, Written};
 pub use write::{is_disk, open_disk, pack, pack_metadata, pack_to};

@@ -180,6 +180,12 @@ impl PackOptions {
         self
     }
 
+    /// Whether a split image is asked for.
+    #[cfg(feature = "store")]
+    pub(crate) fn is_split(&self) -> bool {
+        self.form == ImageForm::Split
+    }
+
     /// One file, or metadata and rootfs apart.
     #[must_use]
     pub fn form(mut self, form: ImageForm) -> Self {
@@ -378,6 +384,25 @@ pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &Pack
     let compression = options.compression.unwrap_or(Compression::new(DEFAULT_CODEC));
     let writer = ImageWriter::to_stream(out, compression, options.threads, &options.limits, &options.monitor)?;
     write(rootfs, writer, &std::env::temp_dir(), options)
+}
+
+/// Packs a split image into two open files, metadata and rootfs, for a store. Temporary files go to `directory`.
+///
+/// # Errors
+/// As [`pack`].
+#[cfg(feature = "store")]
+pub(crate) fn pack_into(
+    rootfs: &Rootfs,
+    files: [std::fs::File; 2],
+    directory: &Path,
+    options: &PackOptions,
+) -> Result<Written> {
+    options.check(Some(rootfs), false)?;
+    let compression = options.compression.unwrap_or(Compression::new(DEFAULT_CODEC));
+    let target = root_target(options.rootfs_format, options.form, compression, options.threads, options.newest)?;
+    ImageWriter::to_open_files(files, target, compression, options.threads, &options.limits, &options.monitor)
+        .and_then(|writer| write(rootfs, writer, directory, options))
+        .map_err(|error| error.on_disk_of(directory))
 }
 
 /// The directory of a file.

@@ -8,4 +8,5 @@ mod built_trees;
 mod extensions;
 mod fields;
 mod quotas;
+mod split_publishing;
 mod unknown_fields;

@@ -64,7 +64,10 @@ pub(crate) const EXTENSIONS: &[ApiExtension] = &[
     no("images_target_project", "as `projects`"),
     no("image_copy_profile", "images have no profiles: there are no instances"),
     no("image_profiles", "as `image_copy_profile`"),
-    no("instance_publish_split", "there are no instances to publish; `format` is checked, and reported if it differs"),
+    no(
+        "instance_publish_split",
+        "there are no instances to publish; `format` is checked, and reported if it differs; `publish --split` makes split images",
+    ),
     no("instances_rebuild", "there are no instances"),
     no("instance_import_conversion", "there are no instances; `pack` and `convert` convert disks"),
     no("instance_oci", "there are no instances; the protocol `oci` is a client's"),
