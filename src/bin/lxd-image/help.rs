@@ -132,7 +132,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("simplestreams remove", &["simplestreams remove /srv/www 0123456789ab"]),
     ("simplestreams verify", &["simplestreams verify /srv/www"]),
     ("simplestreams prune", &["simplestreams prune /srv/www --keep 3"]),
-    ("simplestreams build", &["simplestreams build /srv/www --retain-builds 10"]),
+    ("simplestreams build", &["simplestreams build /srv/www --retain-builds 10 --deltas"]),
     (
         "simplestreams generate-metadata",
         &["simplestreams generate-metadata incus.tar.xz --os Box --release 1 --architecture amd64"],

@@ -26,6 +26,10 @@ pub(crate) struct Build {
     /// a change
     #[arg(long)]
     dangling: bool,
+    /// Make the deltas between the versions of each product that are missing: clients that have the version before
+    /// download less
+    #[arg(long)]
+    deltas: bool,
     #[command(flatten)]
     signing: Signing,
 }
@@ -36,7 +40,7 @@ pub(crate) struct Build {
 /// Those of reading and writing the tree; the first reason why a version could not be listed, after all others were.
 pub(crate) fn run(arguments: &Build, session: &Session) -> Result<(), Failure> {
     let (monitor, shown) = session.monitor();
-    let mut options = BuildOptions::new().remove_dangling(arguments.dangling).monitor(monitor);
+    let mut options = BuildOptions::new().remove_dangling(arguments.dangling).deltas(arguments.deltas).monitor(monitor);
     if let Some(builds) = arguments.retain_builds {
         options = options.retain_builds(usize::try_from(builds).unwrap_or(usize::MAX));
     }
@@ -46,7 +50,12 @@ pub(crate) fn run(arguments: &Build, session: &Session) -> Result<(), Failure> {
     let built = session.change_tree(&arguments.directory, &arguments.signing, |tree| tree.lock()?.build(&options));
     drop(shown);
     let built = built?;
-    for (what, paths) in [("added", &built.added), ("withdrawn", &built.withdrawn), ("removed", &built.removed)] {
+    for (what, paths) in [
+        ("added", &built.added),
+        ("delta", &built.deltas),
+        ("withdrawn", &built.withdrawn),
+        ("removed", &built.removed),
+    ] {
         for path in paths {
             output::line(&format!("{what} {}", Escaped(path.as_bytes())))?;
         }

@@ -6,10 +6,25 @@
 //! images/DISTRO/RELEASE/ARCH/VARIANT/.VERSION/  an upload that is not complete
 //! ```
 //!
-//! Products, aliases and requirements are those that this tool makes; the order of writes is that of every other change of
-//! a tree, and the metadata of either peer is listed for both. Versions that are listed already are not read again.
-//! A version that leaves the list keeps its files for an hour, since clients keep a list as long.
+//! Products, aliases, requirements and deltas are those that this tool makes. What is done in another way, and why:
+//!
+//! | that tool | here | why |
+//! |---|---|---|
+//! | replaces list, packed list, index | index for both lists, list, index | a reader finds all that is named at every moment |
+//! | lists metadata of LXD only | lists the metadata of either peer for both | Incus reads the tree, too |
+//! | `prune` removes directories with the list entries | an hour later | clients keep a list for an hour |
+//! | `prune` does not pack the list again | packed documents follow each change | a web server would send an old list |
+//! | keeps listed versions without files until `prune` | they leave the list | clients would get 404 |
+//! | makes deltas always, by `xdelta3` | if asked, in process; none that saves nothing; their bases are compared with the list | a delta costs minutes; one from other bytes fails on every client |
+//! | adds deltas to `SHA256SUMS` | does not change it | it is the builder's, who may have signed it |
+//! | lists versions of any name | names begin with a date | LXD and Incus skip all others |
+//! | needs a SquashFS or a qcow2 disk | `root.tar.xz` will do | LXD and Incus read it |
+//! | lists any other `*.tar.xz` | does not | no reader knows what it is |
+//! | `index.html`, several directories of streams | neither: `serve` has pages; one tree is one list | |
+//!
+//! Versions that are listed already are not read again.
 
+mod deltas;
 mod retention;
 mod scan;
 
@@ -45,6 +60,7 @@ pub struct BuildOptions {
     retain_builds: Option<usize>,
     retain_days: Option<u64>,
     dangling: bool,
+    deltas: bool,
     monitor: Monitor,
 }
 
@@ -77,6 +93,14 @@ impl BuildOptions {
         self
     }
 
+    /// Whether each version gets the deltas from the one before it that are missing: `rootfs.BASE.vcdiff` and
+    /// `disk.BASE.qcow2.vcdiff` in its directory. One that would be no smaller than what it makes is left out.
+    #[must_use]
+    pub fn deltas(mut self, yes: bool) -> Self {
+        self.deltas = yes;
+        self
+    }
+
     /// Reports progress and listens for cancellation.
     #[must_use]
     pub fn monitor(mut self, monitor: Monitor) -> Self {
@@ -95,6 +119,8 @@ pub struct BuiltTree {
     pub kept: usize,
     /// Versions that left the list: over what is retained, or without their files.
     pub withdrawn: Vec<String>,
+    /// Paths of deltas that were made.
+    pub deltas: Vec<String>,
     /// Directories of versions that were removed.
     pub removed: Vec<String>,
     /// Versions that can't be listed, and why: a wrong checksum, a wrong `image.yaml`. The others are listed all the same.
@@ -153,6 +179,9 @@ impl TreeWriter {
                     }
                     Err(error) => built.failed.push((version.path.clone(), error)),
                 }
+            }
+            if options.deltas {
+                self.build_deltas(product, known, &mut versions, options, &mut built)?;
             }
             let described = describe(product, &config, known);
             prepared.insert(product.key.clone(), Prepared { product: described, versions, out });
@@ -350,6 +379,8 @@ fn apply(products: &mut Products, prepared: &BTreeMap<String, Prepared>, root: &
             }
             stays
         });
+        // A delta leaves the list with its base, as everywhere.
+        product.drop_orphaned_deltas();
     }
     products.products.retain(|_, product| !product.versions.is_empty());
     withdrawn

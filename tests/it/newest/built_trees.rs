@@ -312,3 +312,100 @@ fn built_tree_is_read_by_the_clients_and_tools_of_both_peers() {
         assert_eq!(told, "box:one:amd64:default 20260101_0524 squashfs");
     }
 }
+
+/// Incompressible bytes.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let bytes = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as u8
+    });
+    bytes.take(300_000).collect()
+}
+
+/// Puts a version whose root file system is a file with this content.
+fn put_content(built: &Built, version: &str, content: &[u8]) {
+    let path = format!("{PRODUCT}/{version}");
+    put(&built.root(), &path, "lxd.tar.xz");
+    let work = Scratch::new();
+    let rootfs = work.join("rootfs");
+    fs::create_dir(&rootfs).unwrap();
+    fs::write(rootfs.join("content"), content).unwrap();
+    let options = PackOptions::new(Metadata::new("x86_64", 1_700_000_000).unwrap())
+        .form(ImageForm::Split)
+        .rootfs_format(RootfsFormat::SquashFs);
+    pack(&Rootfs::open(&rootfs).unwrap(), work.join("out"), &options).unwrap();
+    fs::copy(work.join("out.root"), built.root().join(&path).join("rootfs.squashfs")).unwrap();
+}
+
+/// Puts versions whose root file systems differ a little, as those of two days do.
+fn similar(built: &Built, versions: &[&str]) {
+    for (number, version) in versions.iter().enumerate() {
+        let mut content = noise(7);
+        content[number * 1000..][..10].fill(number as u8);
+        put_content(built, version, &content);
+    }
+}
+
+#[test]
+fn build_makes_the_missing_deltas_between_versions_and_keeps_their_age() {
+    let built = Built::new();
+    similar(&built, &["20260101_0524", "20260102_0524", "20260103_0524"]);
+    let newest = built.root().join(PRODUCT).join("20260103_0524");
+    sum(&newest);
+    let before = fs::metadata(&newest).unwrap().modified().unwrap();
+    let options = BuildOptions::new().deltas(true);
+    let done = built.build(&options);
+    let expected = [
+        format!("{PRODUCT}/20260102_0524/rootfs.20260101_0524.vcdiff"),
+        format!("{PRODUCT}/20260103_0524/rootfs.20260102_0524.vcdiff"),
+    ];
+    assert_eq!(done.deltas, expected);
+    assert_eq!(fs::metadata(&newest).unwrap().modified().unwrap(), before, "retention goes by the age");
+    let tree = built.tree();
+    assert!(tree.verify(&TreeVerifyOptions::new()).unwrap().is_clean(), "each delta makes its rootfs");
+    let products = tree.products().unwrap();
+    let item =
+        &products.products["box:one:amd64:default"].versions["20260103_0524"].items["rootfs.20260102_0524.vcdiff"];
+    assert_eq!((&*item.ftype, &*item.delta_base), ("squashfs.vcdiff", "20260102_0524"));
+    let again = built.build(&options);
+    assert_eq!((again.deltas.len(), again.kept, again.failed.len()), (0, 3, 0), "{again:?}");
+    // A base takes its delta along.
+    built.build(&BuildOptions::new().retain_builds(2));
+    let products = built.tree().products().unwrap();
+    let versions = &products.products["box:one:amd64:default"].versions;
+    assert!(!versions["20260102_0524"].items.contains_key("rootfs.20260101_0524.vcdiff"));
+    assert!(versions["20260103_0524"].items.contains_key("rootfs.20260102_0524.vcdiff"));
+    assert!(built.tree().verify(&TreeVerifyOptions::new()).unwrap().is_clean());
+}
+
+#[test]
+fn delta_that_saves_nothing_is_made_once_and_not_listed() {
+    let built = Built::new();
+    for (version, seed) in [("20260101", 7), ("20260102", 8)] {
+        built.put(version);
+        fs::write(built.root().join(PRODUCT).join(version).join("rootfs.squashfs"), noise(seed)).unwrap();
+    }
+    for expected in [1, 0] {
+        let monitor = lxd_image::Monitor::none();
+        let done = built.build(&BuildOptions::new().deltas(true).monitor(monitor.clone()));
+        assert_eq!((done.deltas.len(), monitor.omissions().total()), (0, expected));
+    }
+    let files = fs::read_dir(built.root().join(PRODUCT).join("20260102")).unwrap().count();
+    assert_eq!(files, 2, "the metadata and the rootfs");
+}
+
+#[test]
+fn delta_from_other_bytes_than_the_listed_ones_is_not_made() {
+    let built = Built::new();
+    similar(&built, &["20260101", "20260102"]);
+    built.build(&BuildOptions::new());
+    let base = built.root().join(PRODUCT).join("20260101/rootfs.squashfs");
+    let mut bytes = fs::read(&base).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&base, bytes).unwrap();
+    let monitor = lxd_image::Monitor::none();
+    let done = built.build(&BuildOptions::new().deltas(true).monitor(monitor.clone()));
+    assert!(done.deltas.is_empty() && done.failed.is_empty(), "{done:?}");
+    assert_eq!(monitor.omissions().total(), 1);
+}
