@@ -56,6 +56,8 @@ pub struct ImportOptions {
     source_file_name: Option<String>,
     source: Option<UpdateSource>,
     source_fields: Map<String, Value>,
+    /// The client of a server that stores it.
+    pub(super) owner: Option<String>,
     image_type: Option<ImageType>,
     #[cfg(feature = "trust")]
     evidence: crate::trust::Evidence,
@@ -524,6 +526,7 @@ impl Store {
                 image.objects = objects.clone();
                 catalog.insert(&image)?;
                 options.keep_evidence(self, catalog, &image.fingerprint)?;
+                options.keep_owner(self, catalog, &image.fingerprint)?;
                 (image.aliases, replaced) = self.take_aliases(catalog, &image, options)?;
                 return Ok(Decision::New(image));
             };

@@ -9,6 +9,7 @@ use super::catalog::{ImageQuery, Transaction};
 use super::image::{ImageObjects, StoredImage, UpdateSource};
 use super::import::give_aliases;
 use super::open::{Store, missing};
+use super::owner::inherit_owner;
 use super::reconcile::note_sidecar;
 use super::upload::Decision;
 use crate::error::{Error, Result};
@@ -331,7 +332,10 @@ impl Store {
                     image.last_used_at = image.last_used_at.max(Some(used));
                 }
             }
-            None => catalog.insert(&image)?,
+            None => {
+                catalog.insert(&image)?;
+                inherit_owner(catalog, &old.fingerprint, &image.fingerprint)?;
+            }
         }
         #[cfg(feature = "trust")]
         self.keep_evidence(catalog, &image.fingerprint, &newest.evidence)?;

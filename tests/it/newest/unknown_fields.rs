@@ -7,7 +7,7 @@ use std::path::Path;
 use lxd_image::remote::{ClientOptions, MirrorOptions, MirrorTarget, RemoteRefresh, Simplestreams, copy, mirror};
 use lxd_image::server::{Handler, ServerOptions};
 use lxd_image::simplestreams::{BuildOptions, Tree};
-use lxd_image::store::{CheckOptions, RefreshOptions, Store};
+use lxd_image::store::{CheckOptions, RefreshOptions, Store, StoreOptions};
 use lxd_image::{Fingerprint, Monitor, Omitted};
 use serde_json::{Value, json};
 
@@ -15,6 +15,9 @@ use super::built_trees::put;
 use crate::cli::run;
 use crate::format::Place;
 use crate::format::forge::{END, METADATA, directory, file};
+use crate::peers::TempDir;
+use crate::peers::remotes::Ours;
+use crate::peers::serving::Serving;
 use crate::remote::lxd::{amd64, remote, serving};
 use crate::remote::server::answer;
 use crate::server::{object, request};
@@ -53,12 +56,29 @@ fn field_of_a_newer_server_is_there_in_a_store_whose_catalog_was_lost() {
     let store = Store::open(scratch.join("store")).unwrap();
     copy(&remote(&server), "box/one", &store, &amd64()).unwrap();
     drop(store);
-    for name in ["catalog.sqlite3", "catalog.sqlite3-wal", "catalog.sqlite3-shm"] {
+    for name in ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"] {
         let _ = fs::remove_file(scratch.join("store").join(name));
     }
+    Store::repair(scratch.join("store"), &StoreOptions::new(), &CheckOptions::new()).unwrap();
     let store = Store::open(scratch.join("store")).unwrap();
-    store.check(&CheckOptions::new().repair(true)).unwrap();
     assert_eq!(store.image(&fingerprint).unwrap().other["unknown"], unknown());
+}
+
+#[test]
+fn field_of_a_newer_upstream_is_shown_by_the_program_that_serves_it_on() {
+    let image = unified("one");
+    let fingerprint = Fingerprint::of(&image);
+    let upstream = serving(fingerprint, move |_, line| answer(line, 200, &[], &image));
+    let place = TempDir::new();
+    let ours = Ours(place.path());
+    ours.ok(&["remote", "add", "newer", &upstream.text("/"), "--public", "--accept-certificate"]);
+    let server = Serving::start(&ours, &["--upstream", "newer:"]);
+    ours.ok(&["remote", "add", "ours", &server.url(), "--public", "--accept-certificate"]);
+    let shown = ours.ok(&["list", &format!("ours:{fingerprint}"), "-f", "json"]);
+    assert!(!shown.contains("unknown"), "lists have local images only: {shown}");
+    ours.ok(&["export", &format!("ours:{fingerprint}"), "out"]);
+    let listed: Value = serde_json::from_str(&ours.ok(&["list", "ours:", "-f", "json"])).unwrap();
+    assert_eq!(listed[0]["unknown"], unknown());
 }
 
 #[test]

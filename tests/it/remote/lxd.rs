@@ -49,6 +49,12 @@ pub(crate) fn serving(
     let digits = fingerprint.to_string();
     Server::tls(move |asked, line| {
         let path = asked.path.split('?').next().unwrap_or_default();
+        if path == "/1.0" {
+            return sync(
+                line,
+                &json!({"auth": "untrusted", "api_version": "1.0", "public": true, "api_extensions": []}),
+            );
+        }
         match path.strip_prefix("/1.0/images").unwrap_or("elsewhere") {
             "" => sync(line, &json!([object(&digits, "x86_64", &["box/one"])])),
             "/aliases/box%2Fone" => {
