@@ -206,10 +206,15 @@ fn what_is_called_config_json_and_is_none_is_left_out_as_before() {
 #[test]
 fn requirements_are_explained() {
     let place = Place::new();
-    let metadata = format!("{METADATA}  requirements.secureboot: \"false\"\n  requirements.colour: red\n");
+    let metadata = format!(
+        "{METADATA}  requirements.secureboot: \"false\"\n  requirements.colour: red\n  requirements.privileged: \"false\"\n  requirements.nesting: \"true\"\n"
+    );
     place.write("image.tar", [file("metadata.yaml", metadata), directory("rootfs/"), END.to_vec()].concat());
     run(&place, &["--store", "store", "import", "image.tar", "--alias", "x"]).good();
     let text = run(&place, &["--store", "store", "info", "x"]).good();
     assert!(text.contains("    secureboot=false: set `security.secureboot=false`\n"), "{text}");
+    for key in ["privileged=false: ", "nesting=true: "] {
+        assert!(text.contains(&format!("    {key}")), "{text}");
+    }
     assert!(text.contains("    colour=red: no daemon is known to check it\n"), "{text}");
 }
