@@ -133,7 +133,7 @@ impl TreeWriter {
         if here.deltas.iter().any(is_here) {
             return Ok(false);
         }
-        let path = Part::Delta(kind).path(&sha256)?;
+        let path = Part::Delta(kind).path(&self.tree, &sha256)?;
         let left_behind = delta.file.size.map(|size| PublishedFile::new(path, size, sha256));
         let mut file = match left_behind {
             Some(file) if self.has(&file, monitor)? => file,

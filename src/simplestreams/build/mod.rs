@@ -1,9 +1,9 @@
 //! Build: makes the list of a tree from directories, laid out as `simplestream-maintainer` of `lxd-imagebuilder` wants them:
 //!
 //! ```text
-//! images/DISTRO/RELEASE/ARCH/VARIANT/VERSION/   lxd.tar.xz or incus.tar.xz, *.squashfs, *.qcow2, root.tar.xz, *.vcdiff,
+//! STREAM/DISTRO/RELEASE/ARCH/VARIANT/VERSION/   lxd.tar.xz or incus.tar.xz, *.squashfs, *.qcow2, root.tar.xz, *.vcdiff,
 //!                                               SHA256SUMS, image.yaml
-//! images/DISTRO/RELEASE/ARCH/VARIANT/.VERSION/  an upload that is not complete
+//! STREAM/DISTRO/RELEASE/ARCH/VARIANT/.VERSION/  an upload that is not complete
 //! ```
 //!
 //! Products, aliases, requirements and deltas are those that this tool makes. What is done in another way, and why:
@@ -20,7 +20,7 @@
 //! | lists versions of any name | names begin with a date | LXD and Incus skip all others |
 //! | needs a SquashFS or a qcow2 disk | `root.tar.xz` will do | LXD and Incus read it |
 //! | lists any other `*.tar.xz` | does not | no reader knows what it is |
-//! | `index.html`, several directories of streams | neither: `serve` has pages; one tree is one list | |
+//! | `index.html` | none | `serve` has pages |
 //!
 //! Versions that are listed already are not read again.
 
@@ -36,7 +36,7 @@ use serde_json::Value;
 use self::scan::{Found, FoundProduct};
 use super::document;
 use super::files::read_whole;
-use super::tree::TreeWriter;
+use super::tree::{Tree, TreeWriter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
 use crate::metadata::StreamConfig;
@@ -137,7 +137,7 @@ struct Prepared {
 }
 
 impl TreeWriter {
-    /// Makes the list from the directories below `images/`. What other verbs have listed stays as it is.
+    /// Makes the list from the directories below that of the stream. What other verbs have listed stays as it is.
     ///
     /// New versions are hashed and compared with their `SHA256SUMS`, if they have one. `X.json.gz` is written beside each
     /// document.
@@ -154,7 +154,7 @@ impl TreeWriter {
         };
         let root = self.tree.root.clone();
         let now = self.tree.options.now();
-        let found = scan::products(&root, &options.monitor)?;
+        let found = scan::products(&root, self.tree.stream(), &options.monitor)?;
         let mut prepared = BTreeMap::new();
         for product in &found {
             let known = listed.products.get(&product.key);
@@ -187,8 +187,9 @@ impl TreeWriter {
             prepared.insert(product.key.clone(), Prepared { product: described, versions, out });
         }
         let mut withdrawn = Vec::new();
+        let tree = self.tree.clone();
         self.commit(|products| {
-            withdrawn = apply(products, &prepared, &root);
+            withdrawn = apply(products, &prepared, &tree);
             Ok(())
         })?;
         built.withdrawn = withdrawn;
@@ -355,7 +356,7 @@ fn title(word: &str) -> String {
 }
 
 /// Puts what was found into the list. Returns the versions that leave it.
-fn apply(products: &mut Products, prepared: &BTreeMap<String, Prepared>, root: &Path) -> Vec<String> {
+fn apply(products: &mut Products, prepared: &BTreeMap<String, Prepared>, tree: &Tree) -> Vec<String> {
     let mut withdrawn = Vec::new();
     for (key, new) in prepared {
         // A product that was never listed needs a version to be one.
@@ -372,8 +373,8 @@ fn apply(products: &mut Products, prepared: &BTreeMap<String, Prepared>, root: &
     for (key, product) in &mut products.products {
         let out = prepared.get(key).map(|new| new.out.as_slice()).unwrap_or_default();
         product.versions.retain(|name, version| {
-            let Some(path) = scan::directory_of(version) else { return true };
-            let stays = !out.contains(name) && is_whole(version, root);
+            let Some(path) = scan::directory_of(version, tree.stream()) else { return true };
+            let stays = !out.contains(name) && is_whole(version, &tree.root);
             if !stays {
                 withdrawn.push(path);
             }

@@ -409,3 +409,102 @@ fn delta_from_other_bytes_than_the_listed_ones_is_not_made() {
     assert!(done.deltas.is_empty() && done.failed.is_empty(), "{done:?}");
     assert_eq!(monitor.omissions().total(), 1);
 }
+
+#[test]
+fn each_directory_of_images_is_a_stream_with_a_list_of_its_own_in_one_index() {
+    let place = Place::new();
+    let root = place.at("www");
+    let one = put(&root, "images/box/one/amd64/default/20260101", "lxd.tar.xz");
+    let daily = put(&root, "images-daily/box/one/amd64/default/20260102", "lxd.tar.xz");
+    let build = ["simplestreams", "build", "www", "-d", "images", "-d", "images-daily"];
+    let said = program_run(&place, &build).good();
+    assert_eq!(
+        said,
+        "added images/box/one/amd64/default/20260101\nadded images-daily/box/one/amd64/default/20260102\n"
+    );
+    let index: Value = serde_json::from_slice(&fs::read(root.join("streams/v1/index.json")).unwrap()).unwrap();
+    for name in ["images", "images-daily"] {
+        assert_eq!(index["index"][name]["path"], format!("streams/v1/{name}.json"));
+        assert_eq!(index["index"][name]["products"], json!(["box:one:amd64:default"]));
+        let list: Value =
+            serde_json::from_slice(&fs::read(root.join(format!("streams/v1/{name}.json"))).unwrap()).unwrap();
+        assert_eq!(list["content_id"], name);
+        assert!(root.join(format!("streams/v1/{name}.json.gz")).exists());
+    }
+    // A client reads both.
+    let url = format!("file://{}", root.display()).parse().unwrap();
+    let remote = lxd_image::remote::Simplestreams::new(lxd_image::remote::ClientOptions::new(), &url).unwrap();
+    let listed = lxd_image::remote::Remote::list(&remote, &lxd_image::Monitor::none()).unwrap();
+    assert_eq!(listed.iter().map(|image| image.fingerprint).collect::<Vec<_>>(), [daily, one]);
+    // Without the option the other stream stays as it is.
+    assert_eq!(program_run(&place, &["simplestreams", "build", "www"]).good(), "");
+    program_run(&place, &["simplestreams", "prune", "www"]).good();
+    assert!(fs::read_to_string(root.join("streams/v1/index.json")).unwrap().contains("images-daily"));
+    program_run(&place, &["simplestreams", "build", "www", "-d", "images-dayly"]).failed(4, "error[NotFound]: ");
+    for name in ["index", "streams", "../x", ".hidden", "a/b", ""] {
+        program_run(&place, &["simplestreams", "build", "www", "-d", name]).failed(1, "error[InvalidInput]: ");
+    }
+}
+
+#[test]
+fn streams_do_not_touch_the_files_and_records_of_each_other() {
+    let built = Built::new();
+    let clock = Arc::clone(&built.clock);
+    let tree = |stream: &str| {
+        let clock = Arc::clone(&clock);
+        let options = TreeOptions::new().clock(move || clock.load(Ordering::Relaxed)).stream(stream).unwrap();
+        options.create(built.root()).unwrap()
+    };
+    let one = BuildOptions::new().retain_builds(1);
+    for stream in ["images", "daily"] {
+        for version in ["20260101", "20260102"] {
+            put(&built.root(), &format!("{stream}/box/one/amd64/default/{version}"), "lxd.tar.xz");
+        }
+        tree(stream).lock().unwrap().build(&BuildOptions::new()).unwrap();
+    }
+    // Both withdraw a version now, and remove it an hour later, whatever the other one does in between.
+    for stream in ["images", "daily", "images", "daily"] {
+        tree(stream).lock().unwrap().build(&one).unwrap();
+    }
+    built.clock.fetch_add(3_600, Ordering::Relaxed);
+    for stream in ["images", "daily"] {
+        let removed = tree(stream).lock().unwrap().build(&one).unwrap().removed;
+        assert_eq!(removed, [format!("{stream}/box/one/amd64/default/20260101")]);
+    }
+    assert!(tree("daily").verify(&TreeVerifyOptions::new()).unwrap().is_clean());
+}
+
+/// A list as `simplestream-maintainer` writes it: only LXD's metadata, requirements also where there are none, no date in the
+/// list, and an RFC 3339 one in the index.
+#[test]
+fn tree_that_the_tool_made_is_read_and_kept() {
+    let built = Built::new();
+    let fingerprint = built.put("20260101_0524");
+    built.build(&BuildOptions::new());
+    let path = built.root().join("streams/v1/images.json");
+    let mut list: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    list.as_object_mut().unwrap().remove("updated");
+    let product = &mut list["products"]["box:one:amd64:default"];
+    product["requirements"] = json!({});
+    product["versions"]["20260101_0524"]["items"].as_object_mut().unwrap().remove("incus.tar.xz");
+    fs::write(&path, list.to_string()).unwrap();
+    let index = json!({"format": "index:1.0", "index": {
+        "images": {"datatype": "image-downloads", "path": "streams/v1/images.json", "format": "products:1.0",
+            "updated": "2026-01-02T05:24:00Z", "products": ["box:one:amd64:default"]},
+        "images-daily": {"datatype": "image-downloads", "path": "streams/v1/images-daily.json",
+            "format": "products:1.0", "updated": "2026-01-02T05:24:00Z", "products": ["box:two:amd64:default"]}}});
+    fs::write(built.root().join("streams/v1/index.json"), index.to_string()).unwrap();
+    let listed: Vec<_> = built.tree().listing().unwrap().images().iter().map(|image| image.fingerprint).collect();
+    assert_eq!(listed, [fingerprint]);
+    // Its bytes are not read again: others of the same size are not noticed.
+    let rootfs = built.root().join(PRODUCT).join("20260101_0524/rootfs.squashfs");
+    let mut bytes = fs::read(&rootfs).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&rootfs, &bytes).unwrap();
+    let done = built.build(&BuildOptions::new());
+    assert_eq!((done.added.len(), done.kept, done.withdrawn.len()), (0, 1, 0), "{done:?}");
+    let items = &built.tree().products().unwrap().products["box:one:amd64:default"].versions["20260101_0524"].items;
+    assert_eq!(items["incus.tar.xz"].path, items["lxd.tar.xz"].path);
+    let index: Value = serde_json::from_slice(&fs::read(built.root().join("streams/v1/index.json")).unwrap()).unwrap();
+    assert_eq!(index["index"]["images-daily"]["products"], json!(["box:two:amd64:default"]));
+}
