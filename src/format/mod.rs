@@ -79,7 +79,7 @@ pub(crate) use self::layers::{Layer, LayerImage, LayerTree, LayerWriteOptions};
 #[cfg(feature = "oci")]
 pub(crate) use self::pipeline::ReadPass;
 pub(crate) use self::pipeline::default_threads;
-#[cfg(any(feature = "oci", feature = "remote"))]
+#[cfg(any(feature = "oci", feature = "store"))]
 pub(crate) use self::spool::nameless;
 #[cfg(feature = "oci")]
 pub(crate) use self::staged::StagingDir;

@@ -2,6 +2,7 @@
 //!
 //! It is kept beside the image, and goes with it, so that a quota holds over restarts and for all servers of a store.
 
+#[cfg(feature = "server")]
 use std::collections::BTreeSet;
 
 use super::catalog::{Attachment, Transaction};
