@@ -79,7 +79,7 @@ pub(crate) use self::layers::{Layer, LayerImage, LayerTree, LayerWriteOptions};
 #[cfg(feature = "oci")]
 pub(crate) use self::pipeline::ReadPass;
 pub(crate) use self::pipeline::default_threads;
-#[cfg(any(feature = "oci", feature = "remote"))]
+#[cfg(any(feature = "oci", feature = "store"))]
 pub(crate) use self::spool::nameless;
 #[cfg(feature = "oci")]
 pub(crate) use self::staged::StagingDir;
@@ -100,5 +100,7 @@ pub use staged::{CommitFailed, StagedUnpack, Unverified, Verified};
 pub use unpack::{UnpackOptions, Unpacked};
 pub use verify::{MemberCounts, VerifyOptions, VerifyReport};
 pub(crate) use write::StagedFile;
+#[cfg(feature = "store")]
+pub(crate) use write::pack_into;
 pub use write::{ConvertOptions, PackOptions, Rootfs, RootfsFormat, Written};
 pub use write::{is_disk, open_disk, pack, pack_metadata, pack_to};

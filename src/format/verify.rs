@@ -303,7 +303,10 @@ fn template_findings(metadata: &Metadata, templates: &[Vec<u8>]) -> Vec<Error> {
         .filter(|(_, rule)| !templates.iter().any(|name| name == rule.template().as_bytes()))
         .map(|(path, rule)| {
             let name = rule.template();
-            if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
+            if name.is_empty() {
+                return Error::new(ErrorKind::NotFound, format!("the rule for `{path}` names no template"));
+            }
+            if name.contains(['/', '\0']) || name == "." || name == ".." {
                 return Error::unsafe_path(format!(
                     "the rule for `{path}` names the template `{name}`, which is no plain name"
                 ));

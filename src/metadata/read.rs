@@ -75,7 +75,7 @@ fn rules(node: &Node, path: KeyPath<'_>) -> Result<Vec<(String, TemplateRule)>> 
         .collect()
 }
 
-/// One template rule. Only `template` is required; Incus's keys are read for both daemons.
+/// One template rule. Incus's keys are read for both daemons.
 fn rule(node: &Node, path: KeyPath<'_>) -> Result<TemplateRule> {
     let mut template = None;
     let mut when = Vec::new();
@@ -122,9 +122,8 @@ fn rule(node: &Node, path: KeyPath<'_>) -> Result<TemplateRule> {
     }
     add_missing(&mut fields, RuleField::KNOWN);
     Ok(TemplateRule {
-        template: template.ok_or_else(|| {
-            path.key("template").malformed(node.location, "missing or empty, and a template rule needs one")
-        })?,
+        // LXD and Incus accept a rule without a template, and fail when it fires. `verify` reports it.
+        template: template.unwrap_or_default(),
         when,
         create_only,
         properties,

@@ -1,6 +1,7 @@
 //! The objects of the REST API for images that LXD and Incus share (`/1.0`, `/1.0/images`, `/1.0/operations`).
 //!
-//! They are read as leniently as LXD's clients do: unknown keys are skipped and `null` is empty. Only a fingerprint must be valid,
+//! They are read as leniently as LXD's clients do: `null` is empty, and unknown keys are skipped, but for those of images, which
+//! are kept. Only a fingerprint must be valid,
 //! since everything else depends on it. Every response is wrapped in an [`Envelope`].
 //!
 //! ```
@@ -16,7 +17,7 @@
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 use super::from_json;
@@ -199,6 +200,9 @@ pub struct Image {
     /// The members of a cluster that have a copy; Incus (`image_locations`).
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub locations: Vec<String>,
+    /// Fields of newer servers that are not known here, kept as they are.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 /// The fields of an image that `PUT` and `PATCH` change. `None` means that the request does not have the field.
@@ -221,6 +225,9 @@ pub struct ImageEdit {
     /// The profiles that instances of it get.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profiles: Option<Vec<String>>,
+    /// Fields of newer peers that are not known here, kept as they are.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 /// A background operation of a server: `GET /1.0/operations/UUID`.

@@ -194,6 +194,7 @@ impl CopyOptions {
             .import_from(source)?
             .expected_fingerprint(found.fingerprint)
             .image_type(found.image_type)
+            .source_fields(found.other.clone())
             .source_properties(found.properties.clone());
         if let Some(seconds) = found.expires_at {
             options = options.expires_at(seconds);

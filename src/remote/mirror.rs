@@ -164,7 +164,14 @@ pub fn mirror(
             // Before anything is fetched.
             writer.check_renewable()?;
             let here = tree.listing()?.images().iter().map(|image| image.fingerprint).collect();
-            run(&mut TreeTarget { writer, here, about: BTreeMap::new(), with_deltas: Vec::new(), stated: Vec::new() })
+            run(&mut TreeTarget {
+                writer,
+                here,
+                about: BTreeMap::new(),
+                listed: Vec::new(),
+                with_deltas: Vec::new(),
+                stated: Vec::new(),
+            })
         }
         MirrorTarget::Store(store) => run(&mut StoreTarget { store, names: HashMap::new() }),
     }
@@ -216,6 +223,8 @@ struct TreeTarget {
     here: BTreeSet<Fingerprint>,
     /// The products of the remote's lists without their versions, to be written in the end.
     about: BTreeMap<String, std::sync::Arc<crate::protocol::simplestreams::Product>>,
+    /// Images of the remote as its lists describe them.
+    listed: Vec<StreamImage>,
     /// Images of the remote with deltas.
     with_deltas: Vec<StreamImage>,
     /// Images of the remote with statements.
@@ -237,6 +246,7 @@ impl MirrorWriter for TreeTarget {
                 self.stated.push(listed.clone());
             }
             self.about.insert(listed.product.clone(), std::sync::Arc::clone(&listed.about));
+            self.listed.push(listed.clone());
         }
         if self.here.contains(&image.fingerprint) {
             return Ok(false);
@@ -257,6 +267,7 @@ impl MirrorWriter for TreeTarget {
 
     fn finish(&mut self, remote: &dyn Remote, monitor: &Monitor) -> Result<()> {
         self.writer.describe(self.about.iter().map(|(key, about)| (key.as_str(), &**about)))?;
+        self.writer.describe_images(&self.listed)?;
         self.adopt_statements(remote, monitor)?;
         if self.with_deltas.is_empty() {
             return Ok(());
@@ -347,6 +358,12 @@ fn added_as(image: &StoredImage, monitor: &Monitor) -> Result<AddOptions> {
         let part = format!("expiry date {}", crate::time::rfc3339(Some(seconds)));
         let reason = "a list of products has none of single images";
         monitor.omit(image.fingerprint.to_string(), Omitted::Dropped { part: part.into(), reason: reason.into() });
+    }
+    for key in image.other.keys() {
+        let shown: String = key.chars().take(128).collect();
+        let reason = "a list of products has no place for it";
+        let what = Omitted::Dropped { part: format!("field `{shown}`").into(), reason: reason.into() };
+        monitor.omit(image.fingerprint.to_string(), what);
     }
     for alias in &image.aliases {
         if !alias.description.is_empty() {

@@ -141,7 +141,8 @@ fn copy_file(
     listed: &BTreeMap<String, ForeignFile>,
     monitor: &Monitor,
 ) -> Result<()> {
-    let wanted = File { path: file.path.to_string(), size: file.size, sha256: Some(file.sha256) };
+    let wanted =
+        File { path: file.path.to_string(), size: file.size, sha256: Some(file.sha256), other: serde_json::Map::new() };
     restarting(monitor, || writer.copy_foreign(file, listed, monitor, || remote.open_file(&wanted, monitor))).map(drop)
 }
 

@@ -158,7 +158,8 @@ impl RefreshSource for RemoteRefresh {
             }
         };
         let exact = reports_all_properties(&source.protocol);
-        let newest = Newest::new(found.fingerprint).expires_at(found.expires_at).exact(exact);
+        let newest =
+            Newest::new(found.fingerprint).expires_at(found.expires_at).exact(exact).source_fields(found.other.clone());
         #[cfg(feature = "trust")]
         let newest = if found.fingerprint == image.fingerprint {
             newest

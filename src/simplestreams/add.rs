@@ -296,7 +296,7 @@ impl TreeWriter {
         let mut whole = Hasher::new();
         for (part, file) in files {
             let Some(sha256) = file.sha256 else { return Ok(None) };
-            let path = part.path(&sha256)?;
+            let path = part.path(&self.tree, &sha256)?;
             let there = || std::fs::metadata(self.tree.root.join(path.as_str())).ok().map(|about| about.len());
             let Some(size) = file.size.or_else(there) else { return Ok(None) };
             let published = PublishedFile::new(path, size, sha256);

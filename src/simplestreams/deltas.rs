@@ -134,9 +134,9 @@ impl TreeWriter {
         if here.deltas.iter().any(is_here) {
             return Ok(false);
         }
-        let path = Part::Delta(kind).path(&sha256)?;
+        let path = Part::Delta(kind).path(&self.tree, &sha256)?;
         let left_behind = delta.file.size.map(|size| PublishedFile::new(path, size, sha256));
-        let file = match left_behind {
+        let mut file = match left_behind {
             Some(file) if self.has(&file, monitor)? => file,
             _ => {
                 let input = open()?;
@@ -149,6 +149,7 @@ impl TreeWriter {
                 self.place(staged, Part::Delta(kind), monitor)?
             }
         };
+        file.other.clone_from(&delta.file.other);
         let (product, version) = (here.product.clone(), base.version.clone());
         self.commit(|products| Ok(products.publish_delta(&product, &image.fingerprint, &version, &file)))
     }

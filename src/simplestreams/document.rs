@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::tree::{INDEX, LIST, PRIVATE, STAGING, TreeWriter, fail};
+use super::tree::{INDEX, STAGING, Tree, TreeWriter, fail};
 use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -78,19 +78,18 @@ fn odd_paths(value: &Value, add: &mut impl FnMut(&str) -> bool) {
 }
 
 /// The entry of the tree's own list in an index: the one with its path, else a new one under a free key.
-fn own_entry(index: &mut Index) -> &mut IndexEntry {
-    let key = index.index.iter().find(|(_, entry)| entry.path == LIST).map(|(key, _)| key.clone());
-    let key = key.unwrap_or_else(|| if index.index.contains_key("images") { LIST.into() } else { "images".into() });
-    index.index.entry(key).or_insert_with(|| IndexEntry {
-        path: LIST.into(),
-        other: Map::new(),
-        ..IndexEntry::default()
-    })
+fn own_entry<'a>(index: &'a mut Index, tree: &Tree) -> &'a mut IndexEntry {
+    let list = tree.list();
+    let key = index.index.iter().find(|(_, entry)| entry.path == list).map(|(key, _)| key.clone());
+    let is_taken = |key: &str| index.index.contains_key(key);
+    let key = key.unwrap_or_else(|| if is_taken(tree.stream()) { list.clone() } else { tree.stream().to_owned() });
+    index.index.entry(key).or_insert_with(|| IndexEntry { path: list, other: Map::new(), ..IndexEntry::default() })
 }
 
 /// The products that an index names for the tree's own list; `None` if it does not name the list.
-pub(super) fn indexed(index: &Index) -> Option<BTreeSet<&str>> {
-    let entry = index.image_lists().find(|entry| entry.path == LIST)?;
+pub(super) fn indexed<'a>(index: &'a Index, tree: &Tree) -> Option<BTreeSet<&'a str>> {
+    let list = tree.list();
+    let entry = index.image_lists().find(|entry| entry.path == list)?;
     Some(entry.products.iter().map(String::as_str).collect())
 }
 
@@ -105,14 +104,15 @@ impl TreeWriter {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let mut new = old.clone().unwrap_or_else(|| Products::new(now));
+        let mut new =
+            old.clone().unwrap_or_else(|| Products { content_id: self.tree.stream().to_owned(), ..Products::new(now) });
         let done = change(&mut new)?;
         let changed = old.as_ref() != Some(&new);
         if changed {
             let frame = Products::new(now);
             new.updated = frame.updated;
             for (field, value) in [
-                (&mut new.content_id, frame.content_id),
+                (&mut new.content_id, self.tree.stream().to_owned()),
                 (&mut new.datatype, frame.datatype),
                 (&mut new.format, frame.format),
             ] {
@@ -138,7 +138,7 @@ impl TreeWriter {
         if changed {
             let both = exact.union(&old.as_ref().map(keys).unwrap_or_default()).cloned().collect();
             self.write_index(&both, now)?;
-            self.publish(LIST, new.to_json().as_bytes())?;
+            self.publish(&self.tree.list(), new.to_json().as_bytes())?;
         }
         self.write_index(&exact, now)?;
         self.seal()?;
@@ -150,13 +150,13 @@ impl TreeWriter {
         let old = self.tree.index()?;
         let mut new = old.clone();
         let fresh = Index::of(&Products::new(now), now);
-        let entry = own_entry(&mut new);
+        let entry = own_entry(&mut new, &self.tree);
         entry.products = products.iter().cloned().collect();
         if let Some(model) = fresh.index.values().next().cloned() {
             entry.datatype = model.datatype;
             entry.format = model.format;
             if old != new {
-                own_entry(&mut new).updated = model.updated;
+                own_entry(&mut new, &self.tree).updated = model.updated;
             }
         }
         // Not rewritten if it is right, so that caches of HTTP clients stay valid.
@@ -179,7 +179,7 @@ impl TreeWriter {
     /// What was withdrawn, and when, by the record `name` of the private directory. Best effort: without a record, all of
     /// it counts as withdrawn just now.
     pub(super) fn noted(&self, name: &str) -> Retired {
-        let path = self.tree.root.join(PRIVATE).join(name);
+        let path = self.tree.root.join(self.tree.record(name));
         read(&path, &self.tree.options.limits)
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok())
@@ -200,7 +200,7 @@ impl TreeWriter {
     pub(super) fn note(&self, name: &str, retired: &Retired) -> Result<()> {
         let text = serde_json::to_vec(retired)
             .map_err(|error| Error::new(ErrorKind::Io, "what was withdrawn can't be noted").with_source(error))?;
-        self.replace(&format!("{PRIVATE}/{name}"), &text)
+        self.replace(&self.tree.record(name), &text)
     }
 
     /// Replaces a document atomically and durably, and its packed form after it, if the tree has packed ones.

@@ -5,7 +5,7 @@ use std::io::{BufWriter, ErrorKind as Io, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::tree::{IMAGES, STAGING, TreeWriter, fail};
+use super::tree::{STAGING, Tree, TreeWriter, fail};
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher, HashingWriter};
@@ -45,8 +45,8 @@ impl Part {
     }
 
     /// The path of a file with this digest in the tree.
-    pub(super) fn path(self, sha256: &Fingerprint) -> Result<ItemPath> {
-        format!("{IMAGES}/{sha256}.{}", self.suffix()).parse()
+    pub(super) fn path(self, tree: &Tree, sha256: &Fingerprint) -> Result<ItemPath> {
+        format!("{}/{sha256}.{}", tree.stream(), self.suffix()).parse()
     }
 }
 
@@ -150,7 +150,7 @@ impl TreeWriter {
     /// Moves a staged file to its name, durably. If a file with that name is there, it is read: it stays if its bytes are right, and
     /// is replaced if not, since a name alone proves nothing in a directory that others write.
     pub(super) fn place(&self, staged: Staged, part: Part, monitor: &Monitor) -> Result<PublishedFile> {
-        let published = PublishedFile::new(part.path(&staged.sha256)?, staged.size, staged.sha256);
+        let published = PublishedFile::new(part.path(&self.tree, &staged.sha256)?, staged.size, staged.sha256);
         if self.has(&published, monitor)? {
             return Ok(published);
         }

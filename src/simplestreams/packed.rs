@@ -4,14 +4,14 @@
 use std::io::Write;
 
 use super::document;
-use super::tree::{INDEX, LIST, TreeWriter};
+use super::tree::{INDEX, TreeWriter};
 use crate::error::Result;
 use crate::format::{Codec, Compression, encode};
 
 impl TreeWriter {
     /// Writes the packed documents of a tree that has none yet. The index comes last, as everywhere.
     pub(super) fn write_packed(&self) -> Result<()> {
-        for name in [LIST, INDEX] {
+        for name in [&*self.tree.list(), INDEX] {
             if !self.tree.root.join(format!("{name}.gz")).exists() {
                 let text = document::read(&self.tree.root.join(name), &self.tree.options.limits)?;
                 self.replace_one(&format!("{name}.gz"), &packed(&text)?)?;
@@ -23,7 +23,7 @@ impl TreeWriter {
     /// Writes the packed form of a document that was just replaced, if the tree has packed ones.
     pub(super) fn replace_packed(&self, name: &str, text: &[u8]) -> Result<()> {
         let packed_name = format!("{name}.gz");
-        if [LIST, INDEX].contains(&name) && self.tree.root.join(&packed_name).exists() {
+        if (name == INDEX || name == self.tree.list()) && self.tree.root.join(&packed_name).exists() {
             self.replace_one(&packed_name, &packed(text)?)?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::document::{Retired, paths};
-use super::tree::{IMAGES, TreeWriter, fail};
+use super::tree::{TreeWriter, fail};
 use crate::atomic;
 use crate::error::Result;
 use crate::progress::Monitor;
@@ -135,7 +135,7 @@ impl TreeWriter {
         }
         if !options.dry_run {
             if !done.files.is_empty() {
-                let directory = self.tree.root.join(IMAGES);
+                let directory = self.tree.root.join(self.tree.stream());
                 atomic::sync_parent(&directory.join("x")).map_err(fail(&directory))?;
             }
             if left != old {
@@ -161,9 +161,9 @@ impl TreeWriter {
         (noted, there)
     }
 
-    /// Files in `images/` whose names begin with a digest. Others are not this library's, and stay.
+    /// Files in the stream's directory whose names begin with a digest. Others are not this library's, and stay.
     fn stored(&self) -> Result<BTreeSet<(String, u64)>> {
-        let directory = self.tree.root.join(IMAGES);
+        let directory = self.tree.root.join(self.tree.stream());
         let mut found = BTreeSet::new();
         for entry in fs::read_dir(&directory).map_err(fail(&directory))? {
             let entry = entry.map_err(fail(&directory))?;
@@ -174,7 +174,7 @@ impl TreeWriter {
             });
             let about = entry.metadata().map_err(fail(&directory))?;
             if digest && about.is_file() {
-                found.insert((format!("{IMAGES}/{name}"), about.len()));
+                found.insert((format!("{}/{name}", self.tree.stream()), about.len()));
             }
         }
         Ok(found)

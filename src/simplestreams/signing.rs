@@ -12,7 +12,7 @@ use std::sync::PoisonError;
 use serde_json::Value;
 
 use super::document::read;
-use super::tree::{INDEX, LIST, Tree, TreeWriter, fail};
+use super::tree::{INDEX, Tree, TreeWriter, fail};
 use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
@@ -31,10 +31,16 @@ impl Tree {
     /// The files with signatures of index and list that are there, the one that readers begin with first.
     #[must_use]
     pub fn signature_files(&self) -> Vec<String> {
-        let of = |name: &'static str| {
-            std::iter::once(message_path(name)).chain(BESIDE.iter().map(move |suffix| format!("{name}{suffix}")))
+        let list = self.list();
+        let of = |name: &str| {
+            let beside = BESIDE.iter().map(|suffix| format!("{name}{suffix}"));
+            std::iter::once(message_path(name)).chain(beside).collect::<Vec<_>>()
         };
-        of(INDEX).chain(of(LIST)).filter(|path| fs::symlink_metadata(self.root.join(path)).is_ok()).collect()
+        of(INDEX)
+            .into_iter()
+            .chain(of(&list))
+            .filter(|path| fs::symlink_metadata(self.root.join(path)).is_ok())
+            .collect()
     }
 
     /// Whether changes are signed by a key of the tree's own.
@@ -58,7 +64,7 @@ impl Tree {
         for entry in index.index.values_mut() {
             let message = message_path(&entry.path);
             // Lists of other tools are named as messages where they have one.
-            if entry.path == LIST || (entry.path != message && self.root.join(&message).is_file()) {
+            if entry.path == self.list() || (entry.path != message && self.root.join(&message).is_file()) {
                 entry.path = message;
             }
         }
@@ -69,7 +75,7 @@ impl Tree {
     /// Returns who signed, and what is wrong.
     pub(super) fn check_signatures(&self, keys: &ListKeys) -> Result<(Vec<ListSignature>, Vec<Error>)> {
         let (mut signed, mut findings) = (Vec::new(), Vec::new());
-        for name in [INDEX, LIST] {
+        for name in [INDEX, &*self.list()] {
             let path = self.root.join(name);
             let document = read(&path, &self.options.limits)?;
             let mut found = Vec::new();
@@ -218,7 +224,7 @@ impl TreeWriter {
     /// `Io`; `Malformed` when index or list can't be read.
     pub(super) fn seal(&self) -> Result<()> {
         let options = &self.tree.options;
-        for name in [LIST, INDEX] {
+        for name in [&*self.tree.list(), INDEX] {
             if options.signers.is_empty() {
                 return Ok(());
             }

@@ -15,15 +15,13 @@ use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
-use crate::protocol::simplestreams::{Index, Listing, Product, Products};
+use crate::protocol::simplestreams::{Index, Listing, Product, Products, StreamImage};
 use crate::trust::ListSigner;
 
 /// The index.
 pub(super) const INDEX: &str = "streams/v1/index.json";
-/// The list of products.
-pub(super) const LIST: &str = "streams/v1/images.json";
-/// The files of images.
-pub(super) const IMAGES: &str = "images";
+/// The stream of a tree, unless another one is chosen.
+const STREAM: &str = "images";
 /// Files of this library that web servers should not offer; nothing in it is secret.
 pub(super) const PRIVATE: &str = ".lxd-image";
 /// Files that are being written. On the same file system as the tree, so that a rename publishes them.
@@ -43,6 +41,8 @@ pub(super) const STAGING: &str = ".lxd-image/staging";
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct TreeOptions {
+    /// The name of the stream, which is also the directory of its files.
+    stream: String,
     pub(super) limits: Limits,
     /// For verifying; `None` for one per core.
     pub(super) threads: Option<usize>,
@@ -58,6 +58,7 @@ impl Default for TreeOptions {
     fn default() -> Self {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
         Self {
+            stream: STREAM.to_owned(),
             limits: Limits::default(),
             threads: None,
             clock: Arc::new(now),
@@ -78,6 +79,26 @@ impl TreeOptions {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Chooses one of several streams of a tree: its files are in the directory `name`, its list is `streams/v1/NAME.json`.
+    /// All are in one index. The usual one is `images`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that is no plain directory, and for `streams` and `index`.
+    pub fn stream(mut self, name: impl Into<String>) -> Result<Self> {
+        let name = name.into();
+        let is_plain = !name.is_empty()
+            && !name.starts_with('.')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        if !is_plain || name.len() > 64 || matches!(name.as_str(), "streams" | "index") {
+            let shown: String = name.chars().take(64).collect();
+            return Err(Error::invalid(format!("`{shown}` can't be the name of a stream")).with_hint(
+                "it has letters, digits, dashes, underscores and dots, and is neither `streams` nor `index`",
+            ));
+        }
+        self.stream = name;
+        Ok(self)
     }
 
     /// The limits on lists (`remote_index`, `json_depth`) and on images that are added.
@@ -175,6 +196,24 @@ impl Tree {
         TreeOptions::new().create(path)
     }
 
+    /// The name of its stream: the directory with its files.
+    pub(super) fn stream(&self) -> &str {
+        &self.options.stream
+    }
+
+    /// The path of its list of products.
+    pub(super) fn list(&self) -> String {
+        format!("streams/v1/{}.json", self.options.stream)
+    }
+
+    /// The path of one of its records below the private directory. Streams have their own.
+    pub(super) fn record(&self, name: &str) -> String {
+        match self.stream() {
+            STREAM => format!("{PRIVATE}/{name}"),
+            stream => format!("{PRIVATE}/{stream}.{name}"),
+        }
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -186,7 +225,7 @@ impl Tree {
     /// # Errors
     /// As [`TreeOptions::open`].
     pub fn products(&self) -> Result<Products> {
-        let path = self.root.join(LIST);
+        let path = self.root.join(self.list());
         let text = document::read(&path, &self.options.limits).map_err(|error| {
             let what = "a tree for a web server has its list there; `simplestreams add` makes one";
             if error.kind() == ErrorKind::NotFound { error.with_hint(what) } else { error }
@@ -244,7 +283,7 @@ impl Tree {
                 .with_hint("try again")
                 .in_file(&self.root));
         }
-        make_dir(&self.root.join(IMAGES), 0o755)?;
+        make_dir(&self.root.join(self.stream()), 0o755)?;
         make_dir(&self.root.join("streams/v1"), 0o755)?;
         let staging = self.root.join(STAGING);
         make_dir(&staging, 0o700)?;
@@ -322,11 +361,11 @@ impl TreeWriter {
         }
         let at = |name: &str| self.tree.root.join(name);
         self.remove_signatures();
-        for file in [LIST, INDEX, ".lxd-image/lock"] {
+        for file in [&*self.tree.list(), INDEX, ".lxd-image/lock"] {
             let _ = fs::remove_file(at(file));
         }
         // From the inside out; `remove_dir` refuses a directory that is not empty.
-        for directory in ["streams/v1", "streams", IMAGES, STAGING, PRIVATE, ""] {
+        for directory in ["streams/v1", "streams", self.tree.stream(), STAGING, PRIVATE, ""] {
             let _ = fs::remove_dir(at(directory));
         }
         Ok(())
@@ -341,6 +380,20 @@ impl TreeWriter {
         self.commit(|products| {
             for (key, product) in about {
                 products.describe(key, product);
+            }
+            Ok(())
+        })
+    }
+
+    /// Copies what another list says of the versions and files of images (labels, fields that are not known here). Images that
+    /// this list does not have with the same files are ignored.
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe).
+    pub fn describe_images<'a>(&mut self, images: impl IntoIterator<Item = &'a StreamImage>) -> Result<()> {
+        self.commit(|products| {
+            for image in images {
+                products.describe_image(image);
             }
             Ok(())
         })

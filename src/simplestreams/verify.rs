@@ -84,7 +84,7 @@ impl Tree {
         let index = self.index()?;
         let products = self.products()?;
         let mut report = TreeReport::default();
-        let mut findings = self.check_index(&indexed(&index).unwrap_or_default(), &products);
+        let mut findings = self.check_index(&indexed(&index, self).unwrap_or_default(), &products);
         if !options.keys.is_empty() {
             let (signatures, wrong) = self.check_signatures(&options.keys)?;
             report.signatures = signatures;

@@ -83,6 +83,10 @@ impl Store {
         if !has_new_evidence && image == *there && names.iter().all(|name| image.aliases.contains(name)) {
             return Ok((image, Vec::new()));
         }
+        if there.cached && !image.cached {
+            // From now on it takes up space because of this client.
+            options.keep_owner(self, catalog, &there.fingerprint)?;
+        }
         image.revision = image.revision.saturating_add(1);
         catalog.update(&image, there.revision)?;
         let replaced;

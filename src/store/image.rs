@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
 
 use super::blobs::BlobKey;
 use crate::error::{Error, Result};
@@ -69,6 +70,9 @@ pub struct StoredImage {
     /// Its properties as the image and its source had them. What differs was edited in this store,
     /// and survives a refresh.
     pub original_properties: Properties,
+    /// Fields of its description at its source that this version does not know, such as those of a newer server. They are
+    /// kept with the [`source`](Self::source), and shown as they came.
+    pub other: Map<String, Value>,
     /// The number of changes of this row and its aliases. Increases with each, except for `last_used_at`.
     pub revision: u64,
     /// The aliases that point to it, sorted.
@@ -149,6 +153,7 @@ impl StoredImage {
             source: None,
             properties: Properties::new(),
             original_properties: Properties::new(),
+            other: Map::new(),
             revision: 0,
             aliases: Vec::new(),
             objects: ImageObjects::default(),
@@ -439,6 +444,9 @@ impl Serialize for StoredImage {
             if let Some(value) = self.properties.get(key).filter(|value| !value.is_empty()) {
                 map.serialize_entry(key, value)?;
             }
+        }
+        for (key, value) in &self.other {
+            map.serialize_entry(key, value)?;
         }
         map.end()
     }

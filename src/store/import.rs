@@ -3,6 +3,8 @@
 //! An image that is in the store already is an error, unless it is a cached one or the caller only
 //! wants to add to it ([`ImportOptions::add_aliases_to_existing`]).
 
+use serde_json::{Map, Value};
+
 use super::adopt::report_replaced;
 use super::catalog::{ImageQuery, Transaction};
 use super::image::{Alias, AliasTarget, StoredImage, UpdateSource};
@@ -53,6 +55,9 @@ pub struct ImportOptions {
     file_name: Option<String>,
     source_file_name: Option<String>,
     source: Option<UpdateSource>,
+    source_fields: Map<String, Value>,
+    /// The client of a server that stores it.
+    pub(super) owner: Option<String>,
     image_type: Option<ImageType>,
     #[cfg(feature = "trust")]
     evidence: crate::trust::Evidence,
@@ -220,6 +225,14 @@ impl ImportOptions {
         self
     }
 
+    /// Sets fields of its description at the [`source`](Self::source) that this version does not know
+    /// ([`StoredImage::other`]). They are kept only together with a source.
+    #[must_use]
+    pub fn source_fields(mut self, fields: Map<String, Value>) -> Self {
+        self.source_fields = fields;
+        self
+    }
+
     /// Sets what vouches for the image. It is kept beside the image, and the policy of the store may demand it.
     #[cfg(feature = "trust")]
     #[must_use]
@@ -312,8 +325,11 @@ impl ImportOptions {
         let becomes_kept = image.cached && !self.cached;
         image.cached &= self.cached;
         image.public |= self.public;
-        if self.auto_update || becomes_kept || image.source.is_none() {
-            image.source = self.source.clone().or(image.source.take());
+        if (self.auto_update || becomes_kept || image.source.is_none())
+            && let Some(source) = &self.source
+        {
+            image.source = Some(source.clone());
+            image.other.clone_from(&self.source_fields);
         }
         image.auto_update |= self.auto_update;
         if becomes_kept {
@@ -497,6 +513,7 @@ impl Store {
                 image.objects = objects.clone();
                 catalog.insert(&image)?;
                 options.keep_evidence(self, catalog, &image.fingerprint)?;
+                options.keep_owner(self, catalog, &image.fingerprint)?;
                 (image.aliases, replaced) = self.take_aliases(catalog, &image, options)?;
                 return Ok(Decision::New(image));
             };
@@ -530,6 +547,9 @@ impl Store {
         image.file_name = options.file_name.clone().or(plain).or(image.file_name);
         (image.public, image.auto_update, image.cached) = (options.public, options.auto_update, options.cached);
         image.source.clone_from(&options.source);
+        if options.source.is_some() {
+            image.other.clone_from(&options.source_fields);
+        }
         image.revision = 1;
         Ok(image)
     }

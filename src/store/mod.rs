@@ -92,6 +92,7 @@ mod objects;
 #[cfg(feature = "server")]
 mod observed;
 mod open;
+mod owner;
 #[cfg(feature = "server")]
 mod parts;
 mod prune;

@@ -10,7 +10,8 @@ use super::import::ImportOptions;
 use super::open::Store;
 use super::scratch::StagedFile;
 use crate::error::{Error, Result};
-use crate::format::{PackOptions, Rootfs, Written, pack_to};
+use crate::format::{ImageSource, Input, PackOptions, Rootfs, Written, nameless, pack_into, pack_to};
+use crate::io::Blob;
 use crate::progress::Monitor;
 
 impl ImportOptions {
@@ -51,6 +52,8 @@ impl Store {
     /// instance. Properties that `options` give go into the image's own metadata, so that they are
     /// with it wherever it goes. Returns also what was packed and what was left out.
     ///
+    /// With [`PackOptions::form`] it may be a split image, as `incus publish --format split` makes it.
+    ///
     /// ```no_run
     /// use lxd_image::Monitor;
     /// use lxd_image::Metadata;
@@ -77,7 +80,38 @@ impl Store {
         monitor: &Monitor,
     ) -> Result<(StoredImage, Written)> {
         let packing = options.packing(packing)?;
+        if packing.is_split() {
+            self.preflight(options)?;
+            return self.publish_split(rootfs, &packing, options, monitor).map_err(|error| self.make_room(error).0);
+        }
         self.import_encoded(options, monitor, |sink| pack_to(rootfs, sink, &packing, monitor))
+    }
+
+    /// Publishes a split image.
+    ///
+    /// The writers of its second file need to seek in it, which staged files can't. So both are packed into files without a name
+    /// beside them, whose blocks are shared where the file system can do that, and copied where it can't.
+    fn publish_split(
+        &self,
+        rootfs: &Rootfs,
+        packing: &PackOptions,
+        options: &ImportOptions,
+        monitor: &Monitor,
+    ) -> Result<(StoredImage, Written)> {
+        let directory = self.scratch.nameless_in();
+        let unmade = |error| Error::io("a file to pack into can't be made", error).in_file(&directory);
+        let files = [nameless(&directory).map_err(unmade)?, nameless(&directory).map_err(unmade)?];
+        let [first, second] = &files;
+        let handles = [first.try_clone().map_err(unmade)?, second.try_clone().map_err(unmade)?];
+        let written = pack_into(rootfs, handles, &directory, packing, monitor)?;
+        let [first, second] = files.map(|file| Blob::file(file).map(Input::blob));
+        let source = ImageSource::split(first.map_err(unmade)?, second.map_err(unmade)?);
+        let staged = self.stage(source, options.expected(), monitor)?;
+        if staged.fingerprint != written.fingerprint {
+            let (packed, there) = (written.fingerprint.to_string(), staged.fingerprint.to_string());
+            return Err(Error::mismatch("the fingerprint of the image on the disk", packed, there));
+        }
+        Ok((self.publish_import(staged, options, monitor)?, written))
     }
 
     /// Imports a unified image that an encoder writes on threads of its own: one of [`pack_to`] or of an OCI image.

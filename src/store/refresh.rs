@@ -3,10 +3,13 @@
 //! The aliases move and the old image is removed in the transaction that makes the new one visible,
 //! so that an alias always points to a complete image.
 
+use serde_json::{Map, Value};
+
 use super::catalog::{ImageQuery, Transaction};
 use super::image::{ImageObjects, StoredImage, UpdateSource};
 use super::import::give_aliases;
 use super::open::{Store, missing};
+use super::owner::inherit_owner;
 use super::reconcile::note_sidecar;
 use super::upload::Decision;
 use crate::error::{Error, Result};
@@ -33,6 +36,7 @@ pub struct Newest {
     pub evidence: crate::trust::Evidence,
     /// The source to record with it instead of the old image's.
     pub source: Option<UpdateSource>,
+    source_fields: Map<String, Value>,
 }
 
 impl Newest {
@@ -45,6 +49,7 @@ impl Newest {
             expires_at: None,
             exact: false,
             source: None,
+            source_fields: Map::new(),
             #[cfg(feature = "trust")]
             evidence: crate::trust::Evidence::new(),
         }
@@ -76,6 +81,13 @@ impl Newest {
     #[must_use]
     pub fn expires_at(mut self, seconds: Option<i64>) -> Self {
         self.expires_at = seconds;
+        self
+    }
+
+    /// Sets fields of its description at the source that this version does not know ([`StoredImage::other`]).
+    #[must_use]
+    pub fn source_fields(mut self, fields: Map<String, Value>) -> Self {
+        self.source_fields = fields;
         self
     }
 
@@ -279,6 +291,7 @@ impl Store {
                 // It follows what the old one followed, unless it follows something of its own.
                 if !image.auto_update || !image.source.as_ref().is_some_and(UpdateSource::is_followed) {
                     image.source = newest.source.clone().or_else(|| old.source.clone());
+                    image.other.clone_from(&newest.source_fields);
                 }
                 image.auto_update |= old.auto_update;
                 // What people changed there is newer than what they changed here.
@@ -293,6 +306,7 @@ impl Store {
                 image.cached = old.cached;
                 image.auto_update = old.auto_update;
                 image.source = newest.source.clone().or_else(|| old.source.clone());
+                image.other.clone_from(&newest.source_fields);
                 image.last_used_at = old.last_used_at;
                 image.revision = old.revision;
                 image
@@ -312,7 +326,10 @@ impl Store {
                     image.last_used_at = image.last_used_at.max(Some(used));
                 }
             }
-            None => catalog.insert(&image)?,
+            None => {
+                catalog.insert(&image)?;
+                inherit_owner(catalog, &old.fingerprint, &image.fingerprint)?;
+            }
         }
         #[cfg(feature = "trust")]
         self.keep_evidence(catalog, &image.fingerprint, &newest.evidence)?;

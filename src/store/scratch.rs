@@ -5,7 +5,7 @@
 //! layer says so in its name, and is kept for a day, so that a later download goes on from there.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::blobs::{Area, DirectoryFiles, Files, MemoryFiles, NewFile};
@@ -88,6 +88,11 @@ impl Scratch {
             length: 0,
             original_name: None,
         })
+    }
+
+    /// Where files without a name are made whose bytes come here: on the same file system, if it has a directory.
+    pub(crate) fn nameless_in(&self) -> PathBuf {
+        self.files.directory().map_or_else(std::env::temp_dir, Path::to_path_buf)
     }
 
     /// The bytes that one upload may fill: what is free but a twentieth, so that a disk is never filled to its last byte by

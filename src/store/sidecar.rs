@@ -28,6 +28,9 @@ pub(crate) struct Sidecar {
     file_name: Option<String>,
     rootfs_name: Option<String>,
     source: Option<UpdateSource>,
+    /// Fields of the source's description that are not known here. Left out without any, as older versions do.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    fields: Map<String, Value>,
     properties: Map<String, Value>,
     original_properties: Map<String, Value>,
     /// The keys of the image's files; layout 1 had no others than the fingerprint's.
@@ -86,6 +89,7 @@ impl Sidecar {
             file_name: image.file_name.clone(),
             rootfs_name: image.rootfs_name.clone(),
             source: image.source.clone(),
+            fields: image.other.clone(),
             properties: map(&image.properties),
             original_properties: map(&image.original_properties),
             image_object: Some(image.objects.image.to_string()),
@@ -156,6 +160,7 @@ impl Sidecar {
         image.file_name = self.file_name.as_deref().and_then(super::stage::plain_name);
         image.rootfs_name = self.rootfs_name.as_deref().and_then(super::stage::plain_name);
         image.source.clone_from(&self.source);
+        image.other.clone_from(&self.fields);
         image.aliases.clear();
         for alias in &self.aliases {
             image.aliases.push(Alias::new(&*alias.name)?.described(&*alias.description));

@@ -249,3 +249,29 @@ fn image_that_one_machine_imports_is_read_aliased_and_deleted_by_another() {
     drop((one, two));
     std::fs::remove_dir_all(&directory).unwrap();
 }
+
+#[cfg(feature = "server")]
+#[test]
+fn quota_of_a_client_holds_at_every_server_of_the_store() {
+    use lxd_image::server::{Client, Handler, Request, ServerOptions};
+    let directory = std::env::temp_dir().join(format!("lxi-pg-quota-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let Some([one, two]) = two_stores(&directory) else { return };
+    packed(&directory, "a");
+    let bytes = std::fs::read(directory.join("a.tar")).unwrap();
+    let mut limits = lxd_image::Limits::default();
+    limits.client_stored = bytes.len() as u64 + 100;
+    let handlers = [&one, &two].map(|store| Handler::new(store.clone(), ServerOptions::new().limits(limits.clone())));
+    let upload = |handler: &Handler, client: &[u8]| {
+        let mut request = Request::new(http::Method::POST, "/1.0/images".parse().unwrap());
+        request.client = Client::Trusted(lxd_image::Fingerprint::of(client));
+        request.headers.insert("content-length", bytes.len().into());
+        request.body = Box::new(std::io::Cursor::new(bytes.clone()));
+        handler.handle(request).status.as_u16()
+    };
+    assert_eq!(upload(&handlers[0], b"client"), 202);
+    assert_eq!(upload(&handlers[1], b"client"), 413);
+    assert_eq!(upload(&handlers[1], b"another"), 202);
+    drop((handlers, one, two));
+    std::fs::remove_dir_all(&directory).unwrap();
+}

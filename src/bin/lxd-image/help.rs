@@ -98,7 +98,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("set", &["set debian/12 public=true", "set debian/12 expires_at=30d", "set debian/12 expires_at=2027-01-31"]),
     ("delete", &["delete debian/12 0123456789ab", "delete server:debian/12", "delete debian/12 --vm"]),
     ("export", &["export debian/12 out/", "export box - | ssh host lxc image import -"]),
-    ("publish", &["publish c1 --alias mine description='our base'", "publish c1 --alias nightly --reuse"]),
+    (
+        "publish",
+        &[
+            "publish c1 --alias mine description='our base'",
+            "publish c1 --alias nightly --reuse",
+            "publish c1 --split --rootfs-format squashfs",
+        ],
+    ),
     ("alias", &["alias list", "alias create stable debian/12", "alias rename stable old"]),
     ("alias create", &["alias create stable debian/12 --description 'what we run'"]),
     ("alias delete", &["alias delete stable", "alias delete stable --vm"]),
@@ -125,7 +132,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("simplestreams remove", &["simplestreams remove /srv/www 0123456789ab"]),
     ("simplestreams verify", &["simplestreams verify /srv/www"]),
     ("simplestreams prune", &["simplestreams prune /srv/www --keep 3"]),
-    ("simplestreams build", &["simplestreams build /srv/www --retain-builds 10"]),
+    ("simplestreams build", &["simplestreams build /srv/www --retain-builds 10 --deltas"]),
     (
         "simplestreams generate-metadata",
         &["simplestreams generate-metadata incus.tar.xz --os Box --release 1 --architecture amd64"],

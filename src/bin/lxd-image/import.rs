@@ -16,7 +16,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lxd_image::format::ImageSource;
+use lxd_image::format::{ImageForm, ImageSource, RootfsFormat};
 use lxd_image::oci::Layout;
 use lxd_image::remote::{CopyOptions, UploadOptions, copy};
 use lxd_image::store::{Alias, ImportOptions, StoredImage};
@@ -285,7 +285,14 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let options = arguments.about.options(&words, is_directory)?;
     if is_directory {
         let (tree, disk) = (TreeArguments::default(), DiskInput::default());
-        let source = publish::Source { path: image, metadata: None, tree: &tree, disk: &disk };
+        let source = publish::Source {
+            path: image,
+            metadata: None,
+            form: ImageForm::Unified,
+            rootfs_format: RootfsFormat::Tar,
+            tree: &tree,
+            disk: &disk,
+        };
         let imported = publish::directory(&source, &options, None, None, session)?;
         return arguments.about.finish(&imported, &words, session);
     }

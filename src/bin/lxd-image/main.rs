@@ -156,7 +156,7 @@ impl Verb {
 ///
 /// Omissions are printed last, also after a failure, because they say what the verb left out until then.
 fn main() -> ExitCode {
-    let words = lxc_compat::without_image(std::env::args_os());
+    let words = lxc_compat::translated(std::env::args_os());
     if let Some(page) = manual::asked(&words) {
         return match manual::print(page) {
             Ok(()) => ExitCode::SUCCESS,

@@ -69,8 +69,19 @@ impl Session {
         signing: &Signing,
         change: impl FnOnce(&Tree) -> Result<T>,
     ) -> Result<T> {
+        self.change_tree_with(self.tree_options(), path, signing, change)
+    }
+
+    /// As [`change_tree`](Self::change_tree), with other options of the tree.
+    pub(crate) fn change_tree_with<T>(
+        &self,
+        options: TreeOptions,
+        path: &Path,
+        signing: &Signing,
+        change: impl FnOnce(&Tree) -> Result<T>,
+    ) -> Result<T> {
         let is_new = std::fs::symlink_metadata(path).is_err();
-        let tree = signing.apply(self.tree_options(), self)?.create(path)?;
+        let tree = signing.apply(options, self)?.create(path)?;
         let signatures = tree.signature_files();
         let done = change(&tree).inspect_err(|_| {
             if is_new {

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lxd_image::format::{Compression, PackOptions, Rootfs};
+use lxd_image::format::{Compression, ImageForm, PackOptions, Rootfs, RootfsFormat};
 use lxd_image::store::{ImportOptions, StoredImage};
 use lxd_image::{Error, ErrorKind, Result};
 
@@ -34,6 +34,12 @@ pub(crate) struct Arguments {
     /// xz, gzip, zstd, bzip2, lz4 or none, optionally `:LEVEL`
     #[arg(long, value_name = "CODEC[:LEVEL]", default_value = "zstd")]
     compression: String,
+    /// Make a split image: metadata and rootfs apart; `--format split` means the same here
+    #[arg(long)]
+    split: bool,
+    /// What the rootfs of a split image is: tar or squashfs
+    #[arg(long, value_name = "FORMAT", default_value = "tar")]
+    rootfs_format: String,
     #[command(flatten)]
     disk: DiskInput,
     #[command(flatten)]
@@ -55,8 +61,21 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     };
     let options = arguments.about.options(&words, true)?;
     let compression = arguments.compression.parse()?;
+    let rootfs_format: RootfsFormat = arguments.rootfs_format.parse()?;
+    if rootfs_format != RootfsFormat::Tar && !arguments.split {
+        return Err(Error::new(ErrorKind::InvalidInput, "a SquashFS is the rootfs of a split image")
+            .with_hint("add --split")
+            .into());
+    }
     arguments.about.preflight(&words, session)?;
-    let source = Source { path, metadata: arguments.metadata.as_deref(), tree: &arguments.tree, disk: &arguments.disk };
+    let source = Source {
+        path,
+        metadata: arguments.metadata.as_deref(),
+        form: if arguments.split { ImageForm::Split } else { ImageForm::Unified },
+        rootfs_format,
+        tree: &arguments.tree,
+        disk: &arguments.disk,
+    };
     let provenance = arguments.provenance.signer()?;
     let image = directory(&source, &options, Some(compression), provenance, session)?;
     arguments.about.finish(&image, &words, session)
@@ -67,6 +86,9 @@ pub(crate) struct Source<'a> {
     /// The directory of an instance; with metadata a root file system or a disk.
     pub(crate) path: &'a Path,
     pub(crate) metadata: Option<&'a Path>,
+    pub(crate) form: ImageForm,
+    /// Of a split image.
+    pub(crate) rootfs_format: RootfsFormat,
     pub(crate) tree: &'a TreeArguments,
     pub(crate) disk: &'a DiskInput,
 }
@@ -104,7 +126,7 @@ pub(crate) fn directory(
     provenance: Option<ProvenanceSigner>,
     session: &Session,
 ) -> Result<StoredImage> {
-    let Source { path: directory, metadata, tree, disk } = *source;
+    let Source { path: directory, metadata, form, rootfs_format, tree, disk } = *source;
     if metadata.is_none() {
         refuse_links(directory)?;
     }
@@ -125,7 +147,7 @@ pub(crate) fn directory(
     let mut packing = PackOptions::from_metadata_bytes(bytes, &session.limits)
         .map_err(|error| error.in_file(&metadata_path))?
         .newest_mtime(crate::pack::source_date_epoch()?);
-    packing = disk.apply(tree.apply(packing)?)?;
+    packing = disk.apply(tree.apply(packing.form(form).rootfs_format(rootfs_format))?)?;
     if let Some(compression) = compression {
         packing = packing.compression(compression);
     }

@@ -311,6 +311,7 @@ fn described(found: &StoredImage, source: UpdateSource, options: ImportOptions) 
         .expected_fingerprint(found.fingerprint)
         .image_type(found.image_type)
         .source(source)
+        .source_fields(found.other.clone())
         .source_properties(found.properties.clone())
         .exact_source_properties(exact);
     if let Some(name) = &found.file_name {

@@ -17,6 +17,7 @@
 //! names at the very end, the metadata last: a crash leaves either nothing or a complete image.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,7 @@ use crate::progress::Monitor;
 pub struct Written {
     /// The fingerprint of the new image.
     pub fingerprint: Fingerprint,
-    /// Its files, in the order in which they make the fingerprint; none when it went to a stream.
+    /// Its files, in the order in which they make the fingerprint; none when it went to a stream or into a store.
     pub files: Vec<PathBuf>,
     /// The size of all files in bytes.
     pub size: u64,
@@ -72,7 +73,7 @@ pub(in crate::format) struct ImageWriter {
     /// Where the rootfs goes.
     root: RootWriter,
     /// The second file of a split image.
-    root_file: Option<StagedFile>,
+    root_file: Option<RootFile>,
     /// Whether the directory `templates` was written.
     templates_made: bool,
     /// Whether there is a rootfs.
@@ -101,13 +102,58 @@ enum RootWriter {
     /// In an archive of its own.
     Split(TarWriter<EncodeThread>),
     /// A SquashFS as the second file.
-    SquashFs(Box<squashfs::Writer<std::fs::File>>),
+    SquashFs(Box<squashfs::Writer<File>>),
     /// A disk as the second file.
     Disk(DiskFile),
     /// A split image whose second file is not begun: container or virtual machine is not known yet.
     NotBegun(RootTarget, Compression, usize),
     /// It is finished, or failed.
     Done,
+}
+
+/// The second file of a split image.
+enum RootFile {
+    /// It gets a name in the end.
+    Staged(StagedFile),
+    /// The caller's.
+    #[cfg(feature = "store")]
+    Given(File),
+}
+
+impl RootFile {
+    /// Another handle on the file, at its start.
+    fn handle(&self) -> Result<File> {
+        match self {
+            Self::Staged(file) => file.handle(),
+            #[cfg(feature = "store")]
+            Self::Given(file) => {
+                use std::io::{Seek, SeekFrom};
+                let mut file =
+                    file.try_clone().map_err(|error| Error::io("the output can't be opened again", error))?;
+                file.seek(SeekFrom::Start(0)).map_err(|error| Error::io("the output can't be written", error))?;
+                Ok(file)
+            }
+        }
+    }
+
+    /// Opens what was written, for reading.
+    fn reopen(&self) -> Result<File> {
+        match self {
+            Self::Staged(file) => file.reopen(),
+            // Nothing else uses its position any more.
+            #[cfg(feature = "store")]
+            Self::Given(_) => self.handle(),
+        }
+    }
+
+    /// Gives it its name, if it is to have one.
+    fn commit(self, monitor: &Monitor) -> Result<Option<PathBuf>> {
+        match self {
+            Self::Staged(file) => file.commit(monitor).map(Some),
+            #[cfg(feature = "store")]
+            Self::Given(_) => Ok(None),
+        }
+    }
 }
 
 /// The kind of the file whose bytes are coming.
@@ -136,6 +182,24 @@ impl ImageWriter {
         Ok(Self::new(sink, None, RootWriter::Unified, None, limits, monitor))
     }
 
+    /// Writes a split image into two open files: metadata and rootfs.
+    ///
+    /// # Errors
+    /// `Io` where a thread can't be started.
+    #[cfg(feature = "store")]
+    pub(in crate::format) fn to_open_files(
+        [meta, root]: [File; 2],
+        target: RootTarget,
+        compression: Compression,
+        threads: usize,
+        limits: &Limits,
+        monitor: &Monitor,
+    ) -> Result<Self> {
+        let sink = EncodeThread::start(meta, compression, threads, Hasher::new(), monitor)?;
+        let begun = RootWriter::NotBegun(target, compression, threads);
+        Ok(Self::new(sink, None, begun, Some(RootFile::Given(root)), limits, monitor))
+    }
+
     /// Writes an image to `out`, and a split image's rootfs to `out` with `.root` behind it.
     ///
     /// Both files are written under temporary names until [`finish`](Self::finish).
@@ -159,7 +223,7 @@ impl ImageWriter {
                 let mut path = out.as_os_str().to_owned();
                 path.push(".root");
                 let file = StagedFile::make(Path::new(&path), monitor)?;
-                (RootWriter::NotBegun(target, compression, threads), Some(file))
+                (RootWriter::NotBegun(target, compression, threads), Some(RootFile::Staged(file)))
             }
         };
         Ok(Self::new(sink, Some(meta_file), root, root_file, limits, monitor))
@@ -170,7 +234,7 @@ impl ImageWriter {
         sink: EncodeThread,
         meta_file: Option<StagedFile>,
         root: RootWriter,
-        root_file: Option<StagedFile>,
+        root_file: Option<RootFile>,
         limits: &Limits,
         monitor: &Monitor,
     ) -> Self {
@@ -235,7 +299,7 @@ impl ImageWriter {
         };
         let mut files = Vec::new();
         // The metadata comes last, so that a crash in between leaves no file that looks like an image.
-        let root = self.root_file.take().map(|file| file.commit(&self.monitor)).transpose()?;
+        let root = self.root_file.take().map(|file| file.commit(&self.monitor)).transpose()?.flatten();
         if let Some(meta) = self.meta_file.take() {
             match meta.commit(&self.monitor) {
                 Ok(path) => files.push(path),
@@ -518,7 +582,7 @@ impl ImageWriter {
 
 /// Hashes the rootfs file after the metadata file. The fingerprint is that of both in this order,
 /// but the rootfs is often complete before the metadata is.
-fn hash_rootfs(file: Option<&StagedFile>, mut hasher: Hasher, monitor: &Monitor) -> Result<(Hasher, u64)> {
+fn hash_rootfs(file: Option<&RootFile>, mut hasher: Hasher, monitor: &Monitor) -> Result<(Hasher, u64)> {
     if let Some(file) = file {
         hasher.read_all(CancelReader { reader: file.reopen()?, cancel: monitor.cancel().clone() })?;
     }

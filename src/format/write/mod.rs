@@ -23,6 +23,8 @@ pub(in crate::format) use archive::{DEFAULT_CODEC, ImageWriter};
 pub use convert::ConvertOptions;
 pub(super) use disk_rewrite::container_has_no_disk;
 pub use disk_source::{is_disk, open_disk};
+#[cfg(feature = "store")]
+pub(crate) use pack::pack_into;
 #[cfg(feature = "oci")]
 pub(in crate::format) use pack::root_target;
 pub use pack::{PackOptions, Rootfs, RootfsFormat, pack, pack_metadata, pack_to};

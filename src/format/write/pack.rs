@@ -179,6 +179,12 @@ impl PackOptions {
         self
     }
 
+    /// Whether a split image is asked for.
+    #[cfg(feature = "store")]
+    pub(crate) fn is_split(&self) -> bool {
+        self.form == ImageForm::Split
+    }
+
     /// One file, or metadata and rootfs apart.
     #[must_use]
     pub fn form(mut self, form: ImageForm) -> Self {
@@ -377,6 +383,26 @@ pub fn pack_to(
     let compression = options.compression.unwrap_or(Compression::new(DEFAULT_CODEC));
     let writer = ImageWriter::to_stream(out, compression, options.threads, &options.limits, monitor)?;
     write(rootfs, writer, &std::env::temp_dir(), options, monitor)
+}
+
+/// Packs a split image into two open files, metadata and rootfs, for a store. Temporary files go to `directory`.
+///
+/// # Errors
+/// As [`pack`].
+#[cfg(feature = "store")]
+pub(crate) fn pack_into(
+    rootfs: &Rootfs,
+    files: [std::fs::File; 2],
+    directory: &Path,
+    options: &PackOptions,
+    monitor: &Monitor,
+) -> Result<Written> {
+    options.check(Some(rootfs), false)?;
+    let compression = options.compression.unwrap_or(Compression::new(DEFAULT_CODEC));
+    let target = root_target(options.rootfs_format, options.form, compression, options.threads, options.newest)?;
+    ImageWriter::to_open_files(files, target, compression, options.threads, &options.limits, monitor)
+        .and_then(|writer| write(rootfs, writer, directory, options, monitor))
+        .map_err(|error| error.on_disk_of(directory))
 }
 
 /// The directory of a file.

@@ -8,6 +8,8 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::entries::Entries;
 use super::item::{ItemPath, METADATA_NAMES, RootKind, STATEMENTS_TYPE, UNIFIED_NAMES, statements_key};
 use super::unusable::{ProductOmissions, UnusableEntries, alias_names, aliases_in, digests_of};
@@ -27,6 +29,8 @@ pub struct File {
     pub size: Option<u64>,
     /// Its digest, if the list has one. Otherwise the fingerprint of the image decides.
     pub sha256: Option<Fingerprint>,
+    /// Fields of its item that are not known here, kept as they are.
+    pub other: Map<String, Value>,
 }
 
 impl File {
@@ -89,6 +93,8 @@ pub struct StreamImage {
     pub statements: Option<File>,
     /// Its product without the versions, shared by all images of the product.
     pub about: Arc<Product>,
+    /// Its version without the items, shared by all images of the version.
+    pub about_version: Arc<Version>,
 }
 
 impl StreamImage {
@@ -270,6 +276,7 @@ fn product_images(key: &str, product: &Product, of: &mut ProductOmissions<'_>) -
             of.skip(&[serial], ErrorKind::Malformed, reason, all_digests(version));
             continue;
         };
+        let about_version = Arc::new(Version { items: Entries::default(), ..version.clone() });
         let found = choices(&version.items.values());
         let mut told = report_rest(serial, version, &found, of);
         for found in found {
@@ -308,6 +315,7 @@ fn product_images(key: &str, product: &Product, of: &mut ProductOmissions<'_>) -
                     .filter(|item| item.ftype == STATEMENTS_TYPE)
                     .map(file),
                 about: Arc::clone(&about),
+                about_version: Arc::clone(&about_version),
             });
             told = true;
         }
@@ -384,7 +392,12 @@ fn deltas(product: &Product, version: &Version, kind: RootKind) -> Vec<StreamDel
 /// The file that an item describes.
 fn file(item: &Item) -> File {
     // A file of an image is never empty; some tools write 0 for an unknown size.
-    File { path: item.path.clone(), size: item.size.filter(|size| *size > 0), sha256: item.sha256.parse().ok() }
+    File {
+        path: item.path.clone(),
+        size: item.size.filter(|size| *size > 0),
+        sha256: item.sha256.parse().ok(),
+        other: item.other.clone(),
+    }
 }
 
 /// Items that make an image together.

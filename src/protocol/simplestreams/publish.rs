@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::choice::StreamImage;
+use serde_json::{Map, Value};
+
+use super::choice::{File, StreamImage};
 use super::document::{Item, Product, Products, Version};
 use super::entries::Entries;
 use super::item::{ItemPath, METADATA_NAMES, RootKind, STATEMENTS_TYPE, UNIFIED_NAMES, statements_key};
@@ -25,6 +27,8 @@ pub struct PublishedFile {
     pub size: u64,
     /// Its own digest.
     pub sha256: Fingerprint,
+    /// Further fields of its item, from another list.
+    pub other: Map<String, Value>,
 }
 
 /// An image that is to be published, with its place in the list.
@@ -53,6 +57,8 @@ pub struct Publication {
     pub statements: Option<PublishedFile>,
     /// The description of the product in another list, to be copied with its aliases; its versions are ignored.
     pub about: Option<Arc<Product>>,
+    /// The description of the version in another list; its items are ignored.
+    pub about_version: Option<Arc<Version>>,
     /// The type of its first item in another list. Here it gets the names of both LXD and Incus, unless another image has the
     /// other one.
     pub name: Option<&'static str>,
@@ -107,13 +113,18 @@ impl Publication {
             rootfs,
             statements: None,
             about: None,
+            about_version: None,
             name: None,
         }
     }
 
     /// An image of another list, under the keys that it has there, with the paths of its files here.
     #[must_use]
-    pub fn like(image: &StreamImage, first: PublishedFile, rootfs: Option<(RootKind, PublishedFile)>) -> Self {
+    pub fn like(image: &StreamImage, mut first: PublishedFile, mut rootfs: Option<(RootKind, PublishedFile)>) -> Self {
+        first.other.clone_from(&image.first.other);
+        if let (Some((_, rootfs)), Some(there)) = (&mut rootfs, &image.rootfs) {
+            rootfs.other.clone_from(&there.other);
+        }
         Self {
             product: image.product.clone(),
             version: image.version.clone(),
@@ -126,6 +137,7 @@ impl Publication {
             rootfs,
             statements: None,
             about: Some(Arc::clone(&image.about)),
+            about_version: Some(Arc::clone(&image.about_version)),
             name: Some(image.first_name),
         }
     }
@@ -135,7 +147,7 @@ impl PublishedFile {
     /// A file with its path, its size in bytes and its digest.
     #[must_use]
     pub fn new(path: ItemPath, size: u64, sha256: Fingerprint) -> Self {
-        Self { path, size, sha256 }
+        Self { path, size, sha256, other: Map::new() }
     }
 
     /// The item of this file.
@@ -145,6 +157,7 @@ impl PublishedFile {
             path: self.path.to_string(),
             size: Some(self.size),
             sha256: self.sha256.to_string(),
+            other: self.other.clone(),
             ..Item::default()
         }
     }
@@ -170,6 +183,9 @@ impl Products {
         let version = product.versions.entry(key).or_default();
         if let Some(label) = image.properties.get("label") {
             label.clone_into(&mut version.label);
+        }
+        if let Some(about) = &image.about_version {
+            version.other.extend(about.other.clone());
         }
         add_items(version, image);
         Ok(())
@@ -231,6 +247,27 @@ impl Products {
         let same = Product { versions: Entries::default(), ..new.clone() } == *product;
         *product = new;
         !same
+    }
+
+    /// Replaces what another list says of the version and the files of an image, beyond their paths, sizes and digests. Returns
+    /// whether that changed anything.
+    pub fn describe_image(&mut self, image: &StreamImage) -> bool {
+        let Some(product) = self.products.get_mut(&image.product) else { return false };
+        let Some(version) = product.versions.get_mut(&image.version) else { return false };
+        let files: Vec<&File> = std::iter::once(&image.first).chain(&image.rootfs).collect();
+        let is_of = |item: &Item, file: &File| file.sha256.is_some_and(|sha256| item.sha256 == sha256.to_string());
+        if !files.iter().all(|file| version.items.values().any(|item| is_of(item, file))) {
+            return false;
+        }
+        let before = version.clone();
+        version.label.clone_from(&image.about_version.label);
+        version.other.clone_from(&image.about_version.other);
+        for item in version.items.values_mut() {
+            if let Some(file) = files.iter().find(|file| is_of(item, file)) {
+                item.other.clone_from(&file.other);
+            }
+        }
+        *version != before
     }
 
     /// Removes an image, and versions and products that are empty then. Returns whether it was there.
@@ -376,7 +413,7 @@ fn add_items(version: &mut Version, image: &Publication) {
         let mut item = image.first.item(name);
         // The same metadata makes several images with several rootfs files.
         if let Some(old) = version.items.get(name).filter(|old| old.sha256.eq_ignore_ascii_case(&item.sha256)) {
-            item = Item { path: item.path, size: item.size, ..old.clone() };
+            item = Item { path: item.path, size: item.size, other: item.other, ..old.clone() };
         }
         match &image.rootfs {
             Some((kind, _)) => kind.set_combined(&mut item, image.fingerprint.to_string()),

@@ -25,6 +25,8 @@ mod upload;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde_json::{Map, Value};
+
 use super::http::{Client, ClientOptions, Request, Url};
 use super::similar::is_similar;
 use super::{Download, Protocol, Remote, Resolution, Wanted};
@@ -40,6 +42,9 @@ use crate::store::{Alias, StoredImage, UpdateSource};
 
 pub use upload::UploadOptions;
 
+/// Fields of an image that say something of the server, and mean nothing elsewhere: the project, and our servers' count of the
+/// statements that they keep.
+const OF_THE_SERVER: [&str; 2] = ["project", "statements"];
 /// How many names the hint of an error lists.
 const MAX_SUGGESTIONS: usize = 10;
 
@@ -212,11 +217,30 @@ impl Lxd {
         stored.properties = properties;
         stored.aliases =
             image.aliases.iter().map(|alias| Alias::told(alias.name.clone()).described(&*alias.description)).collect();
+        stored.other = self.unknown_fields(image, monitor);
         if let Some(source) = &image.update_source {
             let from = UpdateSource::new(&*source.server, &*source.protocol, &*source.alias);
             stored.source = Some(from.certificate(&*source.certificate).image_type(type_named(&source.image_type)));
         }
         Ok(stored)
+    }
+
+    /// The fields of an image that are not known here and belong to it wherever it is. What is too large to keep is recorded.
+    fn unknown_fields(&self, image: &rest::Image, monitor: &Monitor) -> Map<String, Value> {
+        let belongs = |(key, value): &(&String, &Value)| !OF_THE_SERVER.contains(&key.as_str()) && !value.is_null();
+        let fields: Map<String, Value> =
+            image.other.iter().filter(belongs).map(|(key, value)| (key.clone(), value.clone())).collect();
+        let most = self.client.limits().metadata;
+        // A catalog keeps them with the row of the image, and every list shows them.
+        if fields.is_empty() || Value::from(fields.clone()).to_string().len() as u64 <= most {
+            return fields;
+        }
+        let what = Omitted::Dropped {
+            part: "fields that are not known here".into(),
+            reason: format!("they have more than the {most} bytes of the limit `metadata`").into(),
+        };
+        monitor.omit(image.fingerprint.to_string(), what);
+        Map::new()
     }
 
     /// The image that an alias means, if type and architecture are the requested ones; else the image of `ALIAS/ARCHITECTURE`.

@@ -19,9 +19,9 @@ const PART_BYTES: u64 = 8 << 20;
 /// What became of an upload in parts.
 pub(super) enum Sent {
     /// Its operation ended well.
-    Imported(Operation),
+    Imported(Box<Operation>),
     /// The image is there, by this or another upload.
-    Present(rest::Image),
+    Present(Box<rest::Image>),
     /// The server does not take parts now: it has no room for them beside the image, or another server behind the same
     /// address is older.
     Unavailable,
@@ -47,7 +47,7 @@ impl Lxd {
         loop {
             // After a lost response, and after another upload of the same image.
             match self.image(&image.to_string(), monitor) {
-                Ok(there) => return Ok(Sent::Present(there)),
+                Ok(there) => return Ok(Sent::Present(Box::new(there))),
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 Err(_) => {}
             }
@@ -60,7 +60,7 @@ impl Lxd {
             }
             let began = self.send(request, "upload in parts");
             let error = match began.and_then(|began| self.wait_for_operation(began, "image", monitor)) {
-                Ok(operation) => return Ok(Sent::Imported(operation)),
+                Ok(operation) => return Ok(Sent::Imported(Box::new(operation))),
                 Err(error) => error,
             };
             // Without its parts, it was finished by another client, or removed.

@@ -167,6 +167,14 @@ impl Lxd {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let ahead = if takes_statements { self.send_statements(&options.statements, monitor)? } else { None };
                 self.send_image(image, options, takes_parts, ahead.as_ref(), monitor)?;
+                for key in about.other.keys() {
+                    let shown: String = key.chars().take(128).collect();
+                    let reason = "an upload has no place for it".into();
+                    monitor.omit(
+                        about.fingerprint.to_string(),
+                        Omitted::Dropped { part: format!("field `{shown}`").into(), reason },
+                    );
+                }
                 self.send_expiry(about, monitor);
             }
             Err(error) => return Err(error),

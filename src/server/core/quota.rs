@@ -1,14 +1,14 @@
 //! Quotas of clients that store images: how many uploads and imports one client may begin in an hour, how many bytes it
 //! may have stored, and how full the store may become.
 //!
-//! A client is its certificate, or its address where it uploads with a token. What it stored is known since the server
-//! was started: the store itself does not record who brought an image. The bound on the whole store needs no memory,
-//! and holds across restarts.
+//! A client is its certificate, or its address where it uploads with a token. Which images it stored is in the catalog
+//! (`store::owner`), so that the quota holds over restarts and for all servers of a store. What runs, unfinished uploads in
+//! parts and the uploads of the last hour are known to one server, since it was started.
 //!
 //! An upload reserves its bytes before it begins, so that many at once are not more than one after the other. No lock
 //! is held while the store is asked.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -39,6 +39,15 @@ impl Uploader {
         match client {
             Client::Trusted(certificate) => Self::Certificate(*certificate),
             Client::Untrusted => Self::Network(peer.map(network)),
+        }
+    }
+
+    /// Its name in the catalog, without a slash.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Certificate(certificate) => format!("certificate:{certificate}"),
+            Self::Network(Some(network)) => format!("network:{network}"),
+            Self::Network(None) => "network:".to_owned(),
         }
     }
 }
@@ -228,7 +237,7 @@ impl Quotas {
             let sentence = format!("no room for {length} bytes: {most} bytes may be filled");
             return Err(Error::storage_full(sentence).into());
         }
-        self.forget_removed(&uploader, limits.client_stored, announced.unwrap_or(most), store)?;
+        self.read_stored(&uploader, limits.client_stored, store)?;
         let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ledger = ledgers.entry(uploader.clone()).or_default();
         let left = limits.client_stored.saturating_sub(ledger.bytes());
@@ -281,35 +290,43 @@ impl Quotas {
         Ok(())
     }
 
-    /// Takes images off a ledger that are in the store no more, if the client needs the room.
-    fn forget_removed(&self, uploader: &Uploader, most: u64, wanted: u64, store: &Store) -> Result<()> {
-        let (stored, parts): (Vec<Fingerprint>, Vec<Fingerprint>) = {
+    /// Reads which images a client has stored: before the server was started, and by other servers of the store, too. Ended uploads
+    /// in parts are taken off its ledger.
+    fn read_stored(&self, uploader: &Uploader, most: u64, store: &Store) -> Result<()> {
+        if most == u64::MAX {
+            return Ok(());
+        }
+        let (known, parts): (BTreeSet<Fingerprint>, Vec<Fingerprint>) = {
             let ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match ledgers.get(uploader) {
-                Some(ledger) if ledger.bytes().saturating_add(wanted) > most => {
-                    (ledger.stored.keys().copied().collect(), ledger.parts.keys().copied().collect())
-                }
-                _ => return Ok(()),
-            }
+            ledgers.get(uploader).map_or_else(Default::default, |ledger| {
+                (ledger.stored.keys().copied().collect(), ledger.parts.keys().copied().collect())
+            })
         };
         self.forget_ended(uploader, &parts, store)?;
-        let mut gone = Vec::new();
-        for fingerprint in stored {
-            match store.image(&fingerprint) {
-                Err(error) if error.kind() == ErrorKind::NotFound => gone.push(fingerprint),
+        let there = store.images_stored_by(&uploader.name())?;
+        let mut new = Vec::new();
+        for fingerprint in there.difference(&known) {
+            match store.image(fingerprint) {
+                Ok(image) => new.push((*fingerprint, image.size)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
-                Ok(_) => {}
             }
         }
         let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ledger) = ledgers.get_mut(uploader) {
-            gone.iter().for_each(|fingerprint| _ = ledger.stored.remove(fingerprint));
-        }
+        let ledger = ledgers.entry(uploader.clone()).or_default();
+        // What another request recorded meanwhile is not among the known ones, and stays.
+        known.difference(&there).for_each(|fingerprint| _ = ledger.stored.remove(fingerprint));
+        ledger.stored.extend(new);
         Ok(())
     }
 }
 
 impl UploadPermit {
+    /// The name of the client in the catalog.
+    pub(crate) fn owner(&self) -> String {
+        self.uploader.name()
+    }
+
     /// Records that the upload stored an image.
     pub(crate) fn stored(&self, image: &StoredImage) {
         let mut ledgers = self.quotas.0.lock().unwrap_or_else(PoisonError::into_inner);

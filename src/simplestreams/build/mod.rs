@@ -1,15 +1,30 @@
 //! Build: makes the list of a tree from directories, laid out as `simplestream-maintainer` of `lxd-imagebuilder` wants them:
 //!
 //! ```text
-//! images/DISTRO/RELEASE/ARCH/VARIANT/VERSION/   lxd.tar.xz or incus.tar.xz, *.squashfs, *.qcow2, root.tar.xz, *.vcdiff,
+//! STREAM/DISTRO/RELEASE/ARCH/VARIANT/VERSION/   lxd.tar.xz or incus.tar.xz, *.squashfs, *.qcow2, root.tar.xz, *.vcdiff,
 //!                                               SHA256SUMS, image.yaml
-//! images/DISTRO/RELEASE/ARCH/VARIANT/.VERSION/  an upload that is not complete
+//! STREAM/DISTRO/RELEASE/ARCH/VARIANT/.VERSION/  an upload that is not complete
 //! ```
 //!
-//! Products, aliases and requirements are those that this tool makes; the order of writes is that of every other change of
-//! a tree, and the metadata of either peer is listed for both. Versions that are listed already are not read again.
-//! A version that leaves the list keeps its files for an hour, since clients keep a list as long.
+//! Products, aliases, requirements and deltas are those that this tool makes. What is done in another way, and why:
+//!
+//! | that tool | here | why |
+//! |---|---|---|
+//! | replaces list, packed list, index | index for both lists, list, index | a reader finds all that is named at every moment |
+//! | lists metadata of LXD only | lists the metadata of either peer for both | Incus reads the tree, too |
+//! | `prune` removes directories with the list entries | an hour later | clients keep a list for an hour |
+//! | `prune` does not pack the list again | packed documents follow each change | a web server would send an old list |
+//! | keeps listed versions without files until `prune` | they leave the list | clients would get 404 |
+//! | makes deltas always, by `xdelta3` | if asked, in process; none that saves nothing; their bases are compared with the list | a delta costs minutes; one from other bytes fails on every client |
+//! | adds deltas to `SHA256SUMS` | does not change it | it is the builder's, who may have signed it |
+//! | lists versions of any name | names begin with a date | LXD and Incus skip all others |
+//! | needs a SquashFS or a qcow2 disk | `root.tar.xz` will do | LXD and Incus read it |
+//! | lists any other `*.tar.xz` | does not | no reader knows what it is |
+//! | `index.html` | none | `serve` has pages |
+//!
+//! Versions that are listed already are not read again.
 
+mod deltas;
 mod retention;
 mod scan;
 
@@ -21,7 +36,7 @@ use serde_json::Value;
 use self::scan::{Found, FoundProduct};
 use super::document;
 use super::files::read_whole;
-use super::tree::TreeWriter;
+use super::tree::{Tree, TreeWriter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
 use crate::metadata::StreamConfig;
@@ -46,6 +61,7 @@ pub struct BuildOptions {
     retain_builds: Option<usize>,
     retain_days: Option<u64>,
     dangling: bool,
+    deltas: bool,
 }
 
 impl BuildOptions {
@@ -76,6 +92,14 @@ impl BuildOptions {
         self.dangling = yes;
         self
     }
+
+    /// Whether each version gets the deltas from the one before it that are missing: `rootfs.BASE.vcdiff` and
+    /// `disk.BASE.qcow2.vcdiff` in its directory. One that would be no smaller than what it makes is left out.
+    #[must_use]
+    pub fn deltas(mut self, yes: bool) -> Self {
+        self.deltas = yes;
+        self
+    }
 }
 
 /// The result of [`TreeWriter::build`]. Versions are named by their paths in the tree.
@@ -88,6 +112,8 @@ pub struct BuiltTree {
     pub kept: usize,
     /// Versions that left the list: over what is retained, or without their files.
     pub withdrawn: Vec<String>,
+    /// Paths of deltas that were made.
+    pub deltas: Vec<String>,
     /// Directories of versions that were removed.
     pub removed: Vec<String>,
     /// Versions that can't be listed, and why: a wrong checksum, a wrong `image.yaml`. The others are listed all the same.
@@ -104,7 +130,7 @@ struct Prepared {
 }
 
 impl TreeWriter {
-    /// Makes the list from the directories below `images/`. What other verbs have listed stays as it is.
+    /// Makes the list from the directories below that of the stream. What other verbs have listed stays as it is.
     ///
     /// New versions are hashed and compared with their `SHA256SUMS`, if they have one. `X.json.gz` is written beside each
     /// document.
@@ -121,7 +147,7 @@ impl TreeWriter {
         };
         let root = self.tree.root.clone();
         let now = self.tree.options.now();
-        let found = scan::products(&root, monitor)?;
+        let found = scan::products(&root, self.tree.stream(), monitor)?;
         let mut prepared = BTreeMap::new();
         for product in &found {
             let known = listed.products.get(&product.key);
@@ -147,12 +173,16 @@ impl TreeWriter {
                     Err(error) => built.failed.push((version.path.clone(), error)),
                 }
             }
+            if options.deltas {
+                self.build_deltas(product, known, &mut versions, monitor, &mut built)?;
+            }
             let described = describe(product, &config, known);
             prepared.insert(product.key.clone(), Prepared { product: described, versions, out });
         }
         let mut withdrawn = Vec::new();
+        let tree = self.tree.clone();
         self.commit(|products| {
-            withdrawn = apply(products, &prepared, &root);
+            withdrawn = apply(products, &prepared, &tree);
             Ok(())
         })?;
         built.withdrawn = withdrawn;
@@ -319,7 +349,7 @@ fn title(word: &str) -> String {
 }
 
 /// Puts what was found into the list. Returns the versions that leave it.
-fn apply(products: &mut Products, prepared: &BTreeMap<String, Prepared>, root: &Path) -> Vec<String> {
+fn apply(products: &mut Products, prepared: &BTreeMap<String, Prepared>, tree: &Tree) -> Vec<String> {
     let mut withdrawn = Vec::new();
     for (key, new) in prepared {
         // A product that was never listed needs a version to be one.
@@ -336,13 +366,15 @@ fn apply(products: &mut Products, prepared: &BTreeMap<String, Prepared>, root: &
     for (key, product) in &mut products.products {
         let out = prepared.get(key).map(|new| new.out.as_slice()).unwrap_or_default();
         product.versions.retain(|name, version| {
-            let Some(path) = scan::directory_of(version) else { return true };
-            let stays = !out.contains(name) && is_whole(version, root);
+            let Some(path) = scan::directory_of(version, tree.stream()) else { return true };
+            let stays = !out.contains(name) && is_whole(version, &tree.root);
             if !stays {
                 withdrawn.push(path);
             }
             stays
         });
+        // A delta leaves the list with its base, as everywhere.
+        product.drop_orphaned_deltas();
     }
     products.products.retain(|_, product| !product.versions.is_empty());
     withdrawn

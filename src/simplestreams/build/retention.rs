@@ -11,7 +11,7 @@ use crate::atomic;
 use crate::error::Result;
 use crate::progress::Monitor;
 use crate::simplestreams::document::Retired;
-use crate::simplestreams::tree::{IMAGES, TreeWriter, fail};
+use crate::simplestreams::tree::{TreeWriter, fail};
 
 /// Where withdrawn versions are recorded, below the private directory.
 const RETIRED_VERSIONS: &str = "retired-versions.json";
@@ -48,7 +48,8 @@ impl TreeWriter {
         let root = self.tree.root.clone();
         let products = self.tree.products()?;
         let versions = products.products.values().flat_map(|product| product.versions.values());
-        let listed: BTreeSet<String> = versions.filter_map(directory_of).collect();
+        let listed: BTreeSet<String> =
+            versions.filter_map(|version| directory_of(version, self.tree.stream())).collect();
         let old = self.noted(RETIRED_VERSIONS);
         let (mut left, mut removed) = (Retired::new(), Vec::new());
         for product in found {
@@ -79,7 +80,7 @@ impl TreeWriter {
             }
         }
         for path in &removed {
-            remove(&root, path)?;
+            remove(&root, self.tree.stream(), path)?;
         }
         if left != old {
             self.note(RETIRED_VERSIONS, &left)?;
@@ -99,12 +100,12 @@ fn is_idle(path: &Path, now: i64) -> Result<bool> {
 }
 
 /// Removes the directory of a version, and the directories above it that are empty then.
-fn remove(root: &Path, path: &str) -> Result<()> {
+fn remove(root: &Path, stream: &str, path: &str) -> Result<()> {
     let whole = root.join(path);
     // Links in it are removed and not followed.
     fs::remove_dir_all(&whole).map_err(fail(&whole))?;
     let mut above = whole.parent();
-    while let Some(directory) = above.filter(|directory| *directory != root.join(IMAGES)) {
+    while let Some(directory) = above.filter(|directory| *directory != root.join(stream)) {
         // Fails for one that is not empty, which is what is wanted.
         if fs::remove_dir(directory).is_err() {
             break;

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::metadata::Architecture;
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::{METADATA_NAMES, RootKind, Version, by_number};
-use crate::simplestreams::tree::{IMAGES, fail};
+use crate::simplestreams::tree::fail;
 use crate::time;
 
 /// The digests of a version's files.
@@ -58,16 +58,16 @@ pub(super) struct File {
     pub(super) delta_base: Option<String>,
 }
 
-/// All products below `images/`, by their keys.
-pub(super) fn products(root: &Path, monitor: &Monitor) -> Result<Vec<FoundProduct>> {
+/// All products below the directory of a stream, by their keys.
+pub(super) fn products(root: &Path, stream: &str, monitor: &Monitor) -> Result<Vec<FoundProduct>> {
     let mut found = Vec::new();
-    let base = root.join(IMAGES);
+    let base = root.join(stream);
     for distro in directories(&base)? {
         for release in directories(&base.join(&distro))? {
             for arch in directories(&base.join(&distro).join(&release))? {
                 for variant in directories(&base.join(&distro).join(&release).join(&arch))? {
                     monitor.check()?;
-                    let path = format!("{IMAGES}/{distro}/{release}/{arch}/{variant}");
+                    let path = format!("{stream}/{distro}/{release}/{arch}/{variant}");
                     if [&distro, &release, &arch, &variant].iter().any(|part| part.contains([':', ','])) {
                         skip(monitor, &path, "a colon or a comma in a name would make two of it in the list");
                         continue;
@@ -181,13 +181,13 @@ fn delta_of(name: &str) -> Option<(RootKind, String)> {
     time::from_serial(base).map(|_| (kind, base.to_owned()))
 }
 
-/// The directory of a listed version, if it is one of this layout: five levels below `images/`, the same for all files.
-pub(super) fn directory_of(version: &Version) -> Option<String> {
+/// The directory of a listed version, if it is one of this layout: five levels below that of the stream, the same for all files.
+pub(super) fn directory_of(version: &Version, stream: &str) -> Option<String> {
     let mut directories = version.items.values().map(|item| item.path.rsplit_once('/').map(|(directory, _)| directory));
     let first = directories.next()??;
     let parts: Vec<&str> = first.split('/').collect();
     let plain = parts.iter().all(|part| !matches!(*part, "" | "." | ".."));
-    let ours = parts.len() == 6 && parts.first() == Some(&IMAGES) && plain;
+    let ours = parts.len() == 6 && parts.first() == Some(&stream) && plain;
     (ours && directories.all(|directory| directory == Some(first))).then(|| first.to_owned())
 }
 

@@ -172,6 +172,10 @@ fn lock(file: &impl AsFd, operation: FlockOperation) -> io::Result<bool> {
 }
 
 impl Files for DirectoryFiles {
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn create(&self) -> io::Result<Box<dyn NewFile>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..16 {

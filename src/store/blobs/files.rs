@@ -4,6 +4,7 @@
 //! files, locks or directories.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::error::Result;
 use crate::io::Blob;
@@ -89,6 +90,11 @@ pub trait Files: Send + Sync {
     /// Those of the operating system.
     fn space(&self) -> io::Result<Option<u64>> {
         Ok(None)
+    }
+
+    /// A directory on the same file system in which files without a name can be made; `None` where there is none.
+    fn directory(&self) -> Option<&Path> {
+        None
     }
 
     /// Locks a staged file whose process is gone, until the result is dropped. `None` if it is

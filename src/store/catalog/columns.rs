@@ -1,13 +1,15 @@
 //! Values of columns: how databases store the fields of images and notes. Every SQL catalog has the
 //! same columns, and this file is what they share.
 
+use serde_json::{Map, Value};
+
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
 use crate::format::ImageType;
 use crate::metadata::Properties;
 use crate::store::blobs::BlobKey;
 use crate::store::catalog::object::{Object, ObjectState};
-use crate::store::image::{ImageObjects, StoredImage};
+use crate::store::image::{ImageObjects, StoredImage, UpdateSource};
 
 /// A column with a value that this library never writes: a sentence about it.
 #[derive(Debug)]
@@ -68,6 +70,14 @@ impl ImageColumns<'_> {
                 None => None,
                 Some(text) => Some(serde_json::from_str(text).map_err(|error| bad("source", &error))?),
             },
+            other: match self.source {
+                // Few rows have any, and a list parses thousands of rows.
+                Some(text) if text.contains(FIELDS) => {
+                    let column: SourceFields = serde_json::from_str(text).map_err(|error| bad("source", &error))?;
+                    column.fields
+                }
+                _ => Map::new(),
+            },
             properties: properties(self.properties)?,
             original_properties: properties(self.original_properties)?,
             revision: size(self.revision)?,
@@ -79,6 +89,33 @@ impl ImageColumns<'_> {
             },
         })
     }
+}
+
+/// The key of unknown fields of an image in the column `source`. Earlier versions skip it.
+const FIELDS: &str = "\"fields\"";
+
+/// The unknown fields in the column `source`.
+#[derive(serde::Deserialize)]
+struct SourceFields {
+    #[serde(default)]
+    fields: Map<String, Value>,
+}
+
+/// The column `source` of an image that has unknown fields.
+#[derive(serde::Serialize)]
+struct SourceColumn<'a> {
+    #[serde(flatten)]
+    source: &'a UpdateSource,
+    fields: &'a Map<String, Value>,
+}
+
+/// The column `source` of an image: its source, and the fields that the source has for it and that are not known here.
+pub(super) fn source(image: &StoredImage) -> Decoded<Option<String>> {
+    let Some(source) = &image.source else { return Ok(None) };
+    if image.other.is_empty() {
+        return json(source).map(Some);
+    }
+    json(&SourceColumn { source, fields: &image.other }).map(Some)
 }
 
 /// Parses a fingerprint as this library writes it. Upper case is refused: such a row would sort

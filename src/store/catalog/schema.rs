@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::attachment::Attachment;
 use super::columns::{
-    BadValue, ImageColumns, ObjectColumns, end_of_prefix, fingerprint, image_type, json, state_columns, stored,
+    BadValue, ImageColumns, ObjectColumns, end_of_prefix, fingerprint, image_type, json, source, state_columns, stored,
 };
 use super::object::Object;
 use super::query::{AliasPage, AliasQuery, ImageQuery, Position, Totals};
@@ -455,7 +455,7 @@ fn written(image: &StoredImage) -> RowResult<([&'static str; 18], [Value; 18])> 
         ("cached", image.cached.into()),
         ("file_name", image.file_name.clone().into()),
         ("rootfs_name", image.rootfs_name.clone().into()),
-        ("source", image.source.as_ref().map(json).transpose()?.into()),
+        ("source", source(image)?.into()),
         ("properties", json(&image.properties)?.into()),
         ("original_properties", json(&image.original_properties)?.into()),
         ("revision", stored(image.revision).into()),

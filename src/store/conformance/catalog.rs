@@ -112,6 +112,7 @@ fn full(content: &[u8]) -> Result<StoredImage> {
         source: Some(UpdateSource::new("https://images.example", "lxd", "a").certificate("PEM")),
         properties,
         original_properties,
+        other: serde_json::Map::from_iter([("field".to_owned(), serde_json::json!({"a": [1, null, "fields"]}))]),
         revision: 9,
         aliases: Vec::new(),
         objects,

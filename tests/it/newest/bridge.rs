@@ -16,7 +16,7 @@ use crate::server::request;
 use crate::store::Scratch;
 
 /// A tree as one peer's tools publish it: only that peer's name for the metadata.
-fn tree_of_one_peer(scratch: &Scratch, name: &str) -> (std::path::PathBuf, Fingerprint, Vec<u8>) {
+pub(crate) fn tree_of_one_peer(scratch: &Scratch, name: &str) -> (std::path::PathBuf, Fingerprint, Vec<u8>) {
     let root = scratch.join(&format!("only-{name}"));
     let fingerprint = put(&root, "images/files", name);
     let read = |file: &str| fs::read(root.join("images/files").join(file)).unwrap();

@@ -91,7 +91,11 @@ impl Built {
     }
 
     fn build(&self, options: &BuildOptions) -> BuiltTree {
-        self.tree().lock().unwrap().build(options, &Monitor::none()).unwrap()
+        self.build_with(options, &Monitor::none())
+    }
+
+    fn build_with(&self, options: &BuildOptions, monitor: &Monitor) -> BuiltTree {
+        self.tree().lock().unwrap().build(options, monitor).unwrap()
     }
 
     fn versions(&self) -> Vec<String> {
@@ -311,4 +315,203 @@ fn built_tree_is_read_by_the_clients_and_tools_of_both_peers() {
         let told = run(Command::new(&query).args(["--no-verify", format]).arg(index).arg("ftype=squashfs"));
         assert_eq!(told, "box:one:amd64:default 20260101_0524 squashfs");
     }
+}
+
+/// Incompressible bytes.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let bytes = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as u8
+    });
+    bytes.take(300_000).collect()
+}
+
+/// Puts a version whose root file system is a file with this content.
+fn put_content(built: &Built, version: &str, content: &[u8]) {
+    let path = format!("{PRODUCT}/{version}");
+    put(&built.root(), &path, "lxd.tar.xz");
+    let work = Scratch::new();
+    let rootfs = work.join("rootfs");
+    fs::create_dir(&rootfs).unwrap();
+    fs::write(rootfs.join("content"), content).unwrap();
+    let options = PackOptions::new(Metadata::new("x86_64", 1_700_000_000).unwrap())
+        .form(ImageForm::Split)
+        .rootfs_format(RootfsFormat::SquashFs);
+    pack(&Rootfs::open(&rootfs).unwrap(), work.join("out"), &options, &Monitor::none()).unwrap();
+    fs::copy(work.join("out.root"), built.root().join(&path).join("rootfs.squashfs")).unwrap();
+}
+
+/// Puts versions whose root file systems differ a little, as those of two days do.
+fn similar(built: &Built, versions: &[&str]) {
+    for (number, version) in versions.iter().enumerate() {
+        let mut content = noise(7);
+        content[number * 1000..][..10].fill(number as u8);
+        put_content(built, version, &content);
+    }
+}
+
+#[test]
+fn build_makes_the_missing_deltas_between_versions_and_keeps_their_age() {
+    let built = Built::new();
+    similar(&built, &["20260101_0524", "20260102_0524", "20260103_0524"]);
+    let newest = built.root().join(PRODUCT).join("20260103_0524");
+    sum(&newest);
+    let before = fs::metadata(&newest).unwrap().modified().unwrap();
+    let options = BuildOptions::new().deltas(true);
+    let done = built.build(&options);
+    let expected = [
+        format!("{PRODUCT}/20260102_0524/rootfs.20260101_0524.vcdiff"),
+        format!("{PRODUCT}/20260103_0524/rootfs.20260102_0524.vcdiff"),
+    ];
+    assert_eq!(done.deltas, expected);
+    assert_eq!(fs::metadata(&newest).unwrap().modified().unwrap(), before, "retention goes by the age");
+    let tree = built.tree();
+    assert!(
+        tree.verify(&TreeVerifyOptions::new(), &Monitor::none()).unwrap().is_clean(),
+        "each delta makes its rootfs"
+    );
+    let products = tree.products().unwrap();
+    let item =
+        &products.products["box:one:amd64:default"].versions["20260103_0524"].items["rootfs.20260102_0524.vcdiff"];
+    assert_eq!((&*item.ftype, &*item.delta_base), ("squashfs.vcdiff", "20260102_0524"));
+    let again = built.build(&options);
+    assert_eq!((again.deltas.len(), again.kept, again.failed.len()), (0, 3, 0), "{again:?}");
+    // A base takes its delta along.
+    built.build(&BuildOptions::new().retain_builds(2));
+    let products = built.tree().products().unwrap();
+    let versions = &products.products["box:one:amd64:default"].versions;
+    assert!(!versions["20260102_0524"].items.contains_key("rootfs.20260101_0524.vcdiff"));
+    assert!(versions["20260103_0524"].items.contains_key("rootfs.20260102_0524.vcdiff"));
+    assert!(built.tree().verify(&TreeVerifyOptions::new(), &Monitor::none()).unwrap().is_clean());
+}
+
+#[test]
+fn delta_that_saves_nothing_is_made_once_and_not_listed() {
+    let built = Built::new();
+    for (version, seed) in [("20260101", 7), ("20260102", 8)] {
+        built.put(version);
+        fs::write(built.root().join(PRODUCT).join(version).join("rootfs.squashfs"), noise(seed)).unwrap();
+    }
+    for expected in [1, 0] {
+        let monitor = lxd_image::Monitor::none();
+        let done = built.build_with(&BuildOptions::new().deltas(true), &monitor);
+        assert_eq!((done.deltas.len(), monitor.omissions().total()), (0, expected));
+    }
+    let files = fs::read_dir(built.root().join(PRODUCT).join("20260102")).unwrap().count();
+    assert_eq!(files, 2, "the metadata and the rootfs");
+}
+
+#[test]
+fn delta_from_other_bytes_than_the_listed_ones_is_not_made() {
+    let built = Built::new();
+    similar(&built, &["20260101", "20260102"]);
+    built.build(&BuildOptions::new());
+    let base = built.root().join(PRODUCT).join("20260101/rootfs.squashfs");
+    let mut bytes = fs::read(&base).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&base, bytes).unwrap();
+    let monitor = lxd_image::Monitor::none();
+    let done = built.build_with(&BuildOptions::new().deltas(true), &monitor);
+    assert!(done.deltas.is_empty() && done.failed.is_empty(), "{done:?}");
+    assert_eq!(monitor.omissions().total(), 1);
+}
+
+#[test]
+fn each_directory_of_images_is_a_stream_with_a_list_of_its_own_in_one_index() {
+    let place = Place::new();
+    let root = place.at("www");
+    let one = put(&root, "images/box/one/amd64/default/20260101", "lxd.tar.xz");
+    let daily = put(&root, "images-daily/box/one/amd64/default/20260102", "lxd.tar.xz");
+    let build = ["simplestreams", "build", "www", "-d", "images", "-d", "images-daily"];
+    let said = program_run(&place, &build).good();
+    assert_eq!(
+        said,
+        "added images/box/one/amd64/default/20260101\nadded images-daily/box/one/amd64/default/20260102\n"
+    );
+    let index: Value = serde_json::from_slice(&fs::read(root.join("streams/v1/index.json")).unwrap()).unwrap();
+    for name in ["images", "images-daily"] {
+        assert_eq!(index["index"][name]["path"], format!("streams/v1/{name}.json"));
+        assert_eq!(index["index"][name]["products"], json!(["box:one:amd64:default"]));
+        let list: Value =
+            serde_json::from_slice(&fs::read(root.join(format!("streams/v1/{name}.json"))).unwrap()).unwrap();
+        assert_eq!(list["content_id"], name);
+        assert!(root.join(format!("streams/v1/{name}.json.gz")).exists());
+    }
+    // A client reads both.
+    let url = format!("file://{}", root.display()).parse().unwrap();
+    let remote = lxd_image::remote::Simplestreams::new(lxd_image::remote::ClientOptions::new(), &url).unwrap();
+    let listed = lxd_image::remote::Remote::list(&remote, &lxd_image::Monitor::none()).unwrap();
+    assert_eq!(listed.iter().map(|image| image.fingerprint).collect::<Vec<_>>(), [daily, one]);
+    // Without the option the other stream stays as it is.
+    assert_eq!(program_run(&place, &["simplestreams", "build", "www"]).good(), "");
+    program_run(&place, &["simplestreams", "prune", "www"]).good();
+    assert!(fs::read_to_string(root.join("streams/v1/index.json")).unwrap().contains("images-daily"));
+    program_run(&place, &["simplestreams", "build", "www", "-d", "images-dayly"]).failed(4, "error[NotFound]: ");
+    for name in ["index", "streams", "../x", ".hidden", "a/b", ""] {
+        program_run(&place, &["simplestreams", "build", "www", "-d", name]).failed(1, "error[InvalidInput]: ");
+    }
+}
+
+#[test]
+fn streams_do_not_touch_the_files_and_records_of_each_other() {
+    let built = Built::new();
+    let clock = Arc::clone(&built.clock);
+    let tree = |stream: &str| {
+        let clock = Arc::clone(&clock);
+        let options = TreeOptions::new().clock(move || clock.load(Ordering::Relaxed)).stream(stream).unwrap();
+        options.create(built.root()).unwrap()
+    };
+    let one = BuildOptions::new().retain_builds(1);
+    for stream in ["images", "daily"] {
+        for version in ["20260101", "20260102"] {
+            put(&built.root(), &format!("{stream}/box/one/amd64/default/{version}"), "lxd.tar.xz");
+        }
+        tree(stream).lock().unwrap().build(&BuildOptions::new(), &Monitor::none()).unwrap();
+    }
+    // Both withdraw a version now, and remove it an hour later, whatever the other one does in between.
+    for stream in ["images", "daily", "images", "daily"] {
+        tree(stream).lock().unwrap().build(&one, &Monitor::none()).unwrap();
+    }
+    built.clock.fetch_add(3_600, Ordering::Relaxed);
+    for stream in ["images", "daily"] {
+        let removed = tree(stream).lock().unwrap().build(&one, &Monitor::none()).unwrap().removed;
+        assert_eq!(removed, [format!("{stream}/box/one/amd64/default/20260101")]);
+    }
+    assert!(tree("daily").verify(&TreeVerifyOptions::new(), &Monitor::none()).unwrap().is_clean());
+}
+
+/// A list as `simplestream-maintainer` writes it: only LXD's metadata, requirements also where there are none, no date in the
+/// list, and an RFC 3339 one in the index.
+#[test]
+fn tree_that_the_tool_made_is_read_and_kept() {
+    let built = Built::new();
+    let fingerprint = built.put("20260101_0524");
+    built.build(&BuildOptions::new());
+    let path = built.root().join("streams/v1/images.json");
+    let mut list: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    list.as_object_mut().unwrap().remove("updated");
+    let product = &mut list["products"]["box:one:amd64:default"];
+    product["requirements"] = json!({});
+    product["versions"]["20260101_0524"]["items"].as_object_mut().unwrap().remove("incus.tar.xz");
+    fs::write(&path, list.to_string()).unwrap();
+    let index = json!({"format": "index:1.0", "index": {
+        "images": {"datatype": "image-downloads", "path": "streams/v1/images.json", "format": "products:1.0",
+            "updated": "2026-01-02T05:24:00Z", "products": ["box:one:amd64:default"]},
+        "images-daily": {"datatype": "image-downloads", "path": "streams/v1/images-daily.json",
+            "format": "products:1.0", "updated": "2026-01-02T05:24:00Z", "products": ["box:two:amd64:default"]}}});
+    fs::write(built.root().join("streams/v1/index.json"), index.to_string()).unwrap();
+    let listed: Vec<_> = built.tree().listing().unwrap().images().iter().map(|image| image.fingerprint).collect();
+    assert_eq!(listed, [fingerprint]);
+    // Its bytes are not read again: others of the same size are not noticed.
+    let rootfs = built.root().join(PRODUCT).join("20260101_0524/rootfs.squashfs");
+    let mut bytes = fs::read(&rootfs).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&rootfs, &bytes).unwrap();
+    let done = built.build(&BuildOptions::new());
+    assert_eq!((done.added.len(), done.kept, done.withdrawn.len()), (0, 1, 0), "{done:?}");
+    let items = &built.tree().products().unwrap().products["box:one:amd64:default"].versions["20260101_0524"].items;
+    assert_eq!(items["incus.tar.xz"].path, items["lxd.tar.xz"].path);
+    let index: Value = serde_json::from_slice(&fs::read(built.root().join("streams/v1/index.json")).unwrap()).unwrap();
+    assert_eq!(index["index"]["images-daily"]["products"], json!(["box:two:amd64:default"]));
 }

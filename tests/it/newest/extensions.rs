@@ -1,5 +1,7 @@
 //! The API extensions that the server claims, the table of them, and what the newest ones answer.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use lxd_image::server::{Handler, ImageTransfer, Pull, Push, Registry, ServerOptions};
@@ -25,11 +27,62 @@ fn serving_md_has_the_table_of_the_code() {
             format!("| `{}` | {answered} | {} |", extension.name, extension.note)
         })
         .collect();
+    // The last column names tests.
+    let rows: Vec<_> = rows.iter().map(|row| row.trim_end_matches(" |").rsplit_once(" | ").unwrap().0).collect();
+    let rows: Vec<_> = rows.iter().map(|row| format!("{row} |")).collect();
     assert_eq!(rows, expected);
     let served = Served::new();
     let claimed: Vec<_> =
         Handler::api_extensions().filter(|extension| extension.claimed).map(|extension| extension.name).collect();
     assert_eq!(object(served.get("/1.0"))["api_extensions"], json!(claimed));
+}
+
+/// The names of all functions in the tests' sources.
+fn functions(directory: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            functions(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let names = text.lines().filter_map(|line| line.trim_start().strip_prefix("fn ")?.split_once('('));
+            found.extend(names.map(|(name, _)| name.to_owned()));
+        }
+    }
+}
+
+#[test]
+fn tests_that_the_tables_of_serving_md_name_exist_and_every_claim_has_one() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/server/SERVING.md")).unwrap();
+    let mut all = BTreeSet::new();
+    functions(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")), &mut all);
+    let mut checked = 0;
+    for table in ["| extension |", "| field | here |"] {
+        let rows = page.lines().skip_while(|line| !line.starts_with(table)).skip(2);
+        for row in rows.take_while(|line| line.starts_with('|')) {
+            let tests = row.trim_end_matches(" |").rsplit_once(" | ").unwrap().1;
+            if tests == "–" {
+                assert!(row.contains(" | no | "), "no test is named for what is claimed: {row}");
+                continue;
+            }
+            for test in tests.split(", ") {
+                assert!(all.contains(test.trim_matches('`')), "no test {test}: {row}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 40, "{checked}");
+}
+
+#[test]
+fn code_name_and_title_of_a_release_are_fields_of_the_image_object() {
+    let served = Served::new();
+    let options = ImportOptions::new().public(true);
+    let options = options.property("release_codename", "Noble Numbat").unwrap();
+    let options = options.property("release_title", "24.04 LTS").unwrap();
+    let image = served.store.import(stream(unified("one")), &options, &Monitor::none()).unwrap();
+    let shown = object(served.get(&format!("/1.0/images/{}", image.fingerprint)));
+    assert_eq!((&shown["release_codename"], &shown["release_title"]), (&json!("Noble Numbat"), &json!("24.04 LTS")));
 }
 
 /// A transfer with two registries, one of which has an image.

@@ -90,6 +90,7 @@ fn image_object_of_either_peer_is_read_with_its_new_fields() {
     assert_eq!(image.locations, ["server01", "server02"]);
     let again = serde_json::to_value(&image).unwrap();
     assert_eq!(again["release_title"], "24.04 LTS");
+    assert_eq!(again["unknown"], json!({"a": 1}), "a field of a newer server");
     let old: rest::Image = serde_json::from_value(json!({"fingerprint": fingerprint, "locations": null})).unwrap();
     assert!(old.locations.is_empty() && serde_json::to_value(&old).unwrap().get("locations").is_none());
 }
@@ -103,6 +104,9 @@ fn metadata_that_either_peer_takes_is_taken() {
             "templates:\n  /etc/x:\n    template: x.tpl\n    when: [create]\n    uid: \"0\"\n    mode: \"0600\"\n",
             "owners",
         ),
+        ("templates:\n  /etc/x:\n    when: [create]\n", "a rule without a template"),
+        ("templates:\n  /etc/x:\n    when: null\n    template: x.tpl\n", "no events"),
+        ("properties:\n  release: 12\n  b: true\n", "properties that are no texts"),
         ("templates: {}\nunknown:\n  deep: [1, 2]\n", "unknown keys"),
         ("templates: null\nexpiry_date: null\n", "null"),
     ] {
@@ -132,6 +136,19 @@ fn rule_without_events_never_fires_and_verify_says_so() {
     );
     let ran = run(&place, &["verify", "image.tar"]);
     assert!(ran.status == 0 && ran.err.contains("/etc/x") && ran.err.contains("never fires"), "{}", ran.err);
+}
+
+#[test]
+fn rule_without_a_template_is_imported_and_verify_and_apply_say_so() {
+    let place = Place::new();
+    let metadata = format!("{METADATA}templates:\n  /etc/x:\n    when: [create]\n");
+    place.write("image.tar", [file("metadata.yaml", metadata), directory("rootfs/"), END.to_vec()].concat());
+    run(&place, &["--store", "store", "import", "image.tar", "--alias", "x"]).good();
+    let ran = run(&place, &["verify", "image.tar"]);
+    assert!(ran.status == 1 && ran.err.contains("the rule for `/etc/x` names no template"), "{}", ran.err);
+    run(&place, &["--store", "store", "unpack", "x", "tree"]).good();
+    let ran = run(&place, &["template", "apply", "tree", "--trigger", "create", "--name", "c1"]);
+    assert!(ran.status != 0 && ran.err.contains("/etc/x"), "{}", ran.err);
 }
 
 /// An image as Incus makes it of an OCI image: `config.json` beside the metadata.
@@ -205,10 +222,15 @@ fn what_is_called_config_json_and_is_none_is_left_out_as_before() {
 #[test]
 fn requirements_are_explained() {
     let place = Place::new();
-    let metadata = format!("{METADATA}  requirements.secureboot: \"false\"\n  requirements.colour: red\n");
+    let metadata = format!(
+        "{METADATA}  requirements.secureboot: \"false\"\n  requirements.colour: red\n  requirements.privileged: \"false\"\n  requirements.nesting: \"true\"\n"
+    );
     place.write("image.tar", [file("metadata.yaml", metadata), directory("rootfs/"), END.to_vec()].concat());
     run(&place, &["--store", "store", "import", "image.tar", "--alias", "x"]).good();
     let text = run(&place, &["--store", "store", "info", "x"]).good();
     assert!(text.contains("    secureboot=false: set `security.secureboot=false`\n"), "{text}");
+    for key in ["privileged=false: ", "nesting=true: "] {
+        assert!(text.contains(&format!("    {key}")), "{text}");
+    }
     assert!(text.contains("    colour=red: no daemon is known to check it\n"), "{text}");
 }

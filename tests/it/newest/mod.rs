@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod advisories;
-mod bridge;
+pub(crate) mod bridge;
 mod built_trees;
 mod extensions;
 mod fields;
 mod quotas;
+mod split_publishing;
+mod unknown_fields;

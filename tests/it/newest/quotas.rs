@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use lxd_image::Fingerprint;
 use lxd_image::Limits;
 use lxd_image::server::{Client, Handler, Request, Response, ServerOptions};
+use lxd_image::{Fingerprint, Monitor};
 use serde_json::json;
 
 use crate::server::{Served, body, json, object, request, trusted, with};
@@ -111,4 +111,98 @@ fn store_that_is_full_by_its_limit_takes_no_upload_and_serves_on() {
     let (code, envelope) = json(served.handler.handle(upload("one")));
     assert_eq!(code, 413, "{envelope}");
     assert_eq!(status(&served.get(&format!("/1.0/images/{}", image.fingerprint))), 200);
+}
+
+/// Another server of the same store, as after a restart.
+fn restarted(served: &Served, client_stored: u64) -> Handler {
+    let mut limits = Limits::default();
+    limits.client_stored = client_stored;
+    let store = lxd_image::store::Store::open(served.root()).unwrap();
+    Handler::new(store, ServerOptions::new().limits(limits))
+}
+
+#[test]
+fn stored_images_count_after_a_restart_and_at_other_servers_of_the_store() {
+    let size = unified("one").len() as u64;
+    let served = served(|_| {});
+    assert_eq!(status(&served.handler.handle(upload("one"))), 202);
+    let again = restarted(&served, size + 100);
+    let full = with(upload("two"), "content-length", &size.to_string());
+    let (code, envelope) = json(again.handle(full));
+    assert!(code == 413 && envelope["error"].as_str().unwrap().contains("client_stored"), "{envelope}");
+    // The first server is told of what the second one stores.
+    assert_eq!(status(&again.handle(from_another(upload("two")))), 202);
+    served.store.delete(&fingerprint("one")).unwrap();
+    assert_eq!(status(&again.handle(upload("three"))), 202);
+}
+
+#[test]
+fn image_that_was_there_before_counts_for_nobody_else() {
+    let size = unified("one").len() as u64;
+    let served = served(|limits| limits.client_stored = size + 100);
+    assert_eq!(status(&served.handler.handle(upload("one"))), 202);
+    let again = served.handler.handle(from_another(upload("one")));
+    assert_eq!(json(again).1["metadata"]["status_code"], 400, "the image exists");
+    assert_eq!(status(&served.handler.handle(from_another(upload("two")))), 202);
+}
+
+#[test]
+fn image_of_a_refresh_counts_for_the_client_of_the_old_one() {
+    use lxd_image::store::{ImportOptions, UpdateSource};
+    let served = served(|_| {});
+    assert_eq!(status(&served.handler.handle(upload("one"))), 202);
+    let follows = ImportOptions::new().auto_update(true).source(UpdateSource::new("https://elsewhere", "lxd", "box"));
+    served.store.adopt(&fingerprint("one"), &follows, &Monitor::none()).unwrap();
+    served
+        .store
+        .refresh(&fingerprint("one"), &Newer, &lxd_image::store::RefreshOptions::new(), &Monitor::none())
+        .unwrap();
+    assert!(served.store.image(&fingerprint("two")).is_ok());
+    let again = restarted(&served, unified("two").len() as u64);
+    assert_eq!(status(&again.handle(upload("three"))), 413);
+    assert_eq!(status(&again.handle(from_another(upload("three")))), 202);
+}
+
+/// A source whose newest image is `two`.
+struct Newer;
+
+impl lxd_image::store::RefreshSource for Newer {
+    fn newest(
+        &self,
+        _: &lxd_image::store::StoredImage,
+        _: &lxd_image::store::UpdateSource,
+        _: &Monitor,
+    ) -> lxd_image::Result<lxd_image::store::Newest> {
+        Ok(lxd_image::store::Newest::new(fingerprint("two")))
+    }
+
+    fn fetch(
+        &self,
+        _: &lxd_image::store::StoredImage,
+        _: &lxd_image::store::UpdateSource,
+        _: &lxd_image::store::Newest,
+        _: &lxd_image::Monitor,
+    ) -> lxd_image::Result<lxd_image::format::ImageSource> {
+        Ok(crate::store::stream(unified("two")))
+    }
+}
+
+#[test]
+fn owner_is_known_after_the_catalog_was_rebuilt() {
+    let size = unified("one").len() as u64;
+    let served = served(|_| {});
+    assert_eq!(status(&served.handler.handle(upload("one"))), 202);
+    let root = served.root();
+    drop(served.handler);
+    drop(served.store);
+    for name in ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"] {
+        let _ = std::fs::remove_file(root.join(name));
+    }
+    let (options, how) = (lxd_image::store::StoreOptions::new(), lxd_image::store::CheckOptions::new());
+    lxd_image::store::Store::repair(&root, &options, &how, &Monitor::none()).unwrap();
+    let store = lxd_image::store::Store::open(&root).unwrap();
+    let mut limits = Limits::default();
+    limits.client_stored = size + 100;
+    let handler = Handler::new(store, ServerOptions::new().limits(limits));
+    assert_eq!(status(&handler.handle(with(upload("two"), "content-length", &size.to_string()))), 413);
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[cfg(feature = "cli")]
+mod bridging;
+#[cfg(feature = "cli")]
 mod containers;
 #[cfg(feature = "cli")]
 mod journeys;
@@ -10,9 +12,9 @@ mod lxd;
 #[cfg(feature = "cli")]
 mod redirects;
 #[cfg(feature = "cli")]
-mod remotes;
+pub(crate) mod remotes;
 #[cfg(feature = "cli")]
-mod serving;
+pub(crate) mod serving;
 #[cfg(feature = "cli")]
 mod serving_streams;
 #[cfg(feature = "cli")]

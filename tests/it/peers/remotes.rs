@@ -7,10 +7,10 @@ use std::process::{Command, Output};
 use super::{Lxd, run, small_root, try_run};
 
 /// The command line with a store and settings of its own.
-pub(super) struct Ours<'a>(pub(super) &'a Path);
+pub(crate) struct Ours<'a>(pub(crate) &'a Path);
 
 impl Ours<'_> {
-    pub(super) fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lxd-image"));
         command.args(words).current_dir(self.0);
         command.env("LXD_IMAGE_STORE", self.0.join("store")).env("LXD_IMAGE_CONFIG", self.0.join("settings"));
@@ -19,7 +19,7 @@ impl Ours<'_> {
     }
 
     #[track_caller]
-    pub(super) fn ok(&self, words: &[&str]) -> String {
+    pub(crate) fn ok(&self, words: &[&str]) -> String {
         run(&mut self.command(words))
     }
 

@@ -42,13 +42,19 @@ fn form(meta: &[u8], rootfs: &[u8], names: [&str; 2]) -> (String, Vec<u8>) {
 }
 
 /// A server with one image under the alias `box/one`; `export` answers when its bytes are asked for.
-fn serving(
+pub(crate) fn serving(
     fingerprint: Fingerprint,
     export: impl Fn(&Asked, &mut dyn Line) -> io::Result<Then> + Send + Sync + 'static,
 ) -> Server {
     let digits = fingerprint.to_string();
     Server::tls(move |asked, line| {
         let path = asked.path.split('?').next().unwrap_or_default();
+        if path == "/1.0" {
+            return sync(
+                line,
+                &json!({"auth": "untrusted", "api_version": "1.0", "public": true, "api_extensions": []}),
+            );
+        }
         match path.strip_prefix("/1.0/images").unwrap_or("elsewhere") {
             "" => sync(line, &json!([object(&digits, "x86_64", &["box/one"])])),
             "/aliases/box%2Fone" => {
@@ -63,12 +69,12 @@ fn serving(
     })
 }
 
-fn remote(server: &Server) -> Lxd {
+pub(crate) fn remote(server: &Server) -> Lxd {
     let options = server.options().retry(RetryPolicy::new().tries(3).pause(Duration::ZERO));
     Lxd::new(options, &server.url("")).unwrap().certificate(server.pem())
 }
 
-fn amd64() -> CopyOptions {
+pub(crate) fn amd64() -> CopyOptions {
     CopyOptions::new().architectures(["amd64".parse().unwrap()])
 }
 

@@ -6,7 +6,7 @@ mod cli;
 mod deltas;
 mod direct;
 mod downloads;
-mod lxd;
+pub(crate) mod lxd;
 mod mirrored_types;
 mod oci;
 mod odd_lists;

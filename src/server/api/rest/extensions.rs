@@ -44,6 +44,8 @@ pub(crate) const EXTENSIONS: &[ApiExtension] = &[
     yes("image_extended_metadata", "`release_codename` and `release_title`, where the image has them as properties"),
     yes("images_all_projects", "`all-projects` lists the one project; objects name it then"),
     yes("image_template_permissions", "`uid`, `gid` and `mode` of rules are kept; `template apply` obeys them"),
+    yes("images_expiry", "`expires_at` of `PUT` and `PATCH`"),
+    yes("image_restrictions", "`requirements.*` are kept and explained"),
     yes("image_restriction_privileged", "`requirements.privileged` is kept and explained"),
     yes("image_restriction_nesting", "`requirements.nesting` is kept and explained"),
     yes(
@@ -64,7 +66,13 @@ pub(crate) const EXTENSIONS: &[ApiExtension] = &[
     no("images_target_project", "as `projects`"),
     no("image_copy_profile", "images have no profiles: there are no instances"),
     no("image_profiles", "as `image_copy_profile`"),
-    no("instance_publish_split", "there are no instances to publish; `format` is checked, and reported if it differs"),
+    no(
+        "instance_publish_split",
+        "there are no instances to publish; `format` is checked, and reported if it differs; `publish --split` makes split images",
+    ),
+    no("container_image_properties", "there are no instances"),
+    no("storage_images_delete", "there are no storage pools"),
+    no("dev_incus_images", "there are no instances that could ask"),
     no("instances_rebuild", "there are no instances"),
     no("instance_import_conversion", "there are no instances; `pack` and `convert` convert disks"),
     no("instance_oci", "there are no instances; the protocol `oci` is a client's"),

@@ -7,7 +7,7 @@
 //! ```text
 //! filter    = condition *( ("and" / "or") condition )
 //! condition = *"not" field ("eq" / "ne") value
-//! value     = word / quoted text; a regular expression if it has characters of one
+//! value     = word / quoted text; a regular expression if it has characters of one; alternatives if it has commas
 //! ```
 //!
 //! `and` and `or` have the same precedence, as in LXD. There are no parentheses around conditions.
@@ -120,7 +120,9 @@ impl Clause {
             Some(Value::String(text)) => {
                 // A value with a dot, such as a version, is compared as text first, and as an
                 // expression then.
+                // Commas separate alternatives, as on Incus; a text may hold commas itself.
                 text.eq_ignore_ascii_case(&self.value)
+                    || self.value.split(',').any(|one| text.eq_ignore_ascii_case(one))
                     || text.len() <= TEXT && self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
             }
             Some(Value::Bool(yes)) => self.value.parse() == Ok(*yes),
@@ -205,10 +207,18 @@ mod tests {
             "type ne virtual-machine",
             "public eq false and size eq 7 or properties.os eq deb.*",
             "not not public eq true",
+            "properties.os eq Ubuntu,debian",
         ] {
             assert!(holds(filter), "{filter}");
         }
-        for filter in ["properties.os eq Deb", "nothing eq 1", "size eq 8", "properties eq Debian", "public ne true"] {
+        for filter in [
+            "properties.os eq Deb,Ubuntu",
+            "properties.os eq Deb",
+            "nothing eq 1",
+            "size eq 8",
+            "properties eq Debian",
+            "public ne true",
+        ] {
             assert!(!holds(filter), "{filter}");
         }
     }

@@ -163,6 +163,7 @@ pub(super) fn import(server: &ServerState, request: &Request, name: &str, two: b
     let (limits, notes) = (server.services.options.limits.clone(), Arc::clone(&server.services.notes));
     let quotas = Arc::clone(&server.services.quotas);
     let begun = in_background(operation, move |operation| {
+        let options = options.stored_by(permit.owner());
         let done = upload::import(&store, &limits, &body, &kind, two, Some(length), &spec, options, &monitor);
         let is_over = match &done {
             Ok(_) => true,

@@ -130,7 +130,7 @@ fn receive(server: &ServerState, request: Request, grant: Option<UploadGrant>, t
     let monitor = Monitor::none().with_cancel(operation.cancel());
     let done = spec.options().and_then(|options| {
         // Whether a private image exists is no business of a client that only names its fingerprint.
-        let mut options = if trusted { options } else { options.unproven_fingerprint() };
+        let mut options = if trusted { options } else { options.unproven_fingerprint() }.stored_by(permit.owner());
         if let Some(sent) = &sent {
             options = options.evidence(sent.evidence.clone());
         }

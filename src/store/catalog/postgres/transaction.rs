@@ -42,7 +42,7 @@ use crate::fingerprint::Fingerprint;
 use crate::format::ImageType;
 use crate::progress::Cancel;
 use crate::store::blobs::BlobKey;
-use crate::store::catalog::columns::{json, state_columns, stored};
+use crate::store::catalog::columns::{json, source, state_columns, stored};
 use crate::store::catalog::sqlite::{already_there, check_objects, no_image, no_target, row_changed};
 use crate::store::catalog::{Attachment, Object, Transaction};
 use crate::store::image::{Alias, AliasTarget, StoredImage};
@@ -571,7 +571,7 @@ impl<'a> ImageRow<'a> {
             architecture: image.architecture.kernel_name(),
             size: stored(image.size),
             rootfs_size: image.rootfs_size.map(stored),
-            source: image.source.as_ref().map(json).transpose().map_err(rows::damaged)?,
+            source: source(image).map_err(rows::damaged)?,
             properties: json(&image.properties).map_err(rows::damaged)?,
             original_properties: json(&image.original_properties).map_err(rows::damaged)?,
             revision: stored(image.revision),

@@ -1,0 +1,141 @@
+//! Deltas between the versions of a product, made and named as `simplestream-maintainer` does: for each version from the one
+//! before it, in the directory of the newer one.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use super::BuiltTree;
+use super::scan::{Found, FoundProduct};
+use crate::delta::{self, DeltaOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Hasher;
+use crate::io::Blob;
+use crate::omissions::Omitted;
+use crate::progress::Monitor;
+use crate::protocol::simplestreams::{Item, Product, RootKind, Version};
+use crate::simplestreams::files::read_whole;
+use crate::simplestreams::tree::{TreeWriter, fail};
+
+/// Where deltas are recorded that would be no smaller than what they make, below the private directory. Otherwise every run would
+/// make them again.
+const USELESS: &str = "useless-deltas.json";
+
+/// A delta that is missing.
+struct Missing<'a> {
+    old: &'a Found,
+    new: &'a Found,
+    /// The names of the root file systems that it is between.
+    files: [&'a str; 2],
+    kind: RootKind,
+    /// Its file name.
+    name: String,
+}
+
+impl TreeWriter {
+    /// Makes the deltas of a product that are missing, and adds them to the versions that are about to be listed. Why one could
+    /// not be made is recorded.
+    ///
+    /// # Errors
+    /// `Cancelled`; `StorageFull`.
+    pub(super) fn build_deltas(
+        &self,
+        product: &FoundProduct,
+        known: Option<&Product>,
+        versions: &mut BTreeMap<String, Version>,
+        monitor: &Monitor,
+        built: &mut BuiltTree,
+    ) -> Result<()> {
+        let mut useless = self.noted(USELESS);
+        let before = useless.len();
+        let listed =
+            |name: &str| versions.contains_key(name) || known.is_some_and(|known| known.versions.contains_key(name));
+        let there: Vec<&Found> = product.versions.iter().filter(|version| listed(&version.name)).collect();
+        for missing in there.windows(2).flat_map(missing) {
+            monitor.check()?;
+            let path = format!("{}/{}", missing.new.path, missing.name);
+            if useless.contains_key(&path) {
+                continue;
+            }
+            let version = |name: &str| versions.get(name).or_else(|| known?.versions.get(name));
+            let (Some(old), Some(new)) = (version(&missing.old.name), version(&missing.new.name)) else { continue };
+            let items = old.items.get(missing.files[0]).zip(new.items.get(missing.files[1]));
+            let Some((from, to)) = items else { continue };
+            match self.delta(&missing, from, to, monitor) {
+                Ok(Some(item)) => {
+                    let mut version = new.clone();
+                    version.items.insert(missing.name.clone(), item);
+                    versions.insert(missing.new.name.clone(), version);
+                    built.deltas.push(path);
+                }
+                Ok(None) => _ = useless.insert(path, self.tree.options.now()),
+                Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::StorageFull) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    let reason = error.to_string().into();
+                    monitor.omit(path, Omitted::NotHonoured { option: "`deltas`".into(), reason });
+                }
+            }
+        }
+        useless.retain(|path, _| self.tree.root.join(path).parent().is_some_and(Path::exists));
+        if useless.len() != before { self.note(USELESS, &useless) } else { Ok(()) }
+    }
+
+    /// Makes one delta. `None` if it would be no smaller than what it makes.
+    fn delta(&self, missing: &Missing<'_>, from: &Item, to: &Item, monitor: &Monitor) -> Result<Option<Item>> {
+        let directory = self.tree.root.join(&missing.new.path);
+        let open = |path: &Path| File::open(path).and_then(Blob::file).map_err(fail(path));
+        let old = self.tree.root.join(&missing.old.path).join(missing.files[0]);
+        // A delta from other bytes than those that are listed would fail on every client.
+        let mut hasher = Hasher::new();
+        read_whole(&old, &mut [&mut hasher], monitor)?;
+        let found = hasher.finish().to_string();
+        if !found.eq_ignore_ascii_case(&from.sha256) {
+            return Err(Error::mismatch("the digest", from.sha256.clone(), found).in_file(old));
+        }
+        let (old, new) = (open(&old)?, open(&directory.join(missing.files[1]))?);
+        let mut how = DeltaOptions::new();
+        if let Some(threads) = self.tree.options.threads {
+            how = how.threads(threads);
+        }
+        let (staged, _) = self.stage_written("delta", |out| delta::make(&old, &new, out, &how, monitor))?;
+        if to.size.is_some_and(|size| staged.size >= size) {
+            let reason = format!("it would be no smaller than `{}`", missing.files[1]).into();
+            let path = format!("{}/{}", missing.new.path, missing.name);
+            monitor.omit(path, Omitted::NotHonoured { option: "`deltas`".into(), reason });
+            return Ok(None);
+        }
+        let item = Item {
+            ftype: missing.kind.delta_name().unwrap_or_default().to_owned(),
+            path: format!("{}/{}", missing.new.path, missing.name),
+            size: Some(staged.size),
+            sha256: staged.sha256.to_string(),
+            delta_base: missing.old.name.clone(),
+            ..Item::default()
+        };
+        let opened = File::open(&directory).map_err(fail(&directory))?;
+        let changed = opened.metadata().and_then(|about| about.modified());
+        self.move_to(staged, &directory.join(&missing.name))?;
+        // The age of a version is that of its directory, and it is not younger for its delta.
+        changed.and_then(|changed| opened.set_modified(changed)).map_err(fail(&directory))?;
+        Ok(Some(item))
+    }
+}
+
+/// The deltas that the second version of a pair lacks.
+fn missing<'a>(pair: &[&'a Found]) -> Vec<Missing<'a>> {
+    let [old, new] = *pair else { return Vec::new() };
+    let of_kind = |kind: RootKind| old.roots.iter().find(|(_, there)| *there == kind);
+    let wanted = new.roots.iter().filter(|(_, kind)| kind.delta_name().is_some()).filter_map(|(file, kind)| {
+        let (base, _) = of_kind(*kind)?;
+        let there = new.deltas.iter().any(|delta| {
+            delta.delta_base.as_ref() == Some(&old.name) && Some(delta.ftype.as_str()) == kind.delta_name()
+        });
+        let stem = file.name.rsplit_once('.').map_or(&*file.name, |(stem, _)| stem);
+        let ending = if *kind == RootKind::Squashfs { "vcdiff" } else { "qcow2.vcdiff" };
+        let name = format!("{stem}.{}.{ending}", old.name);
+        (!there).then(|| Missing { old, new, files: [&base.name, &file.name], kind: *kind, name })
+    });
+    wanted.collect()
+}
