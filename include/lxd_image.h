@@ -87,11 +87,17 @@
 // Waits until everything is on the disk before it becomes visible.
 #define LXI_UNPACK_DURABLE 8
 
+// `disk_format` is for images of virtual machines, and another one is unpacked all the same.
+#define LXI_UNPACK_DISK_IF_ANY 16
+
 // Takes `trusted.*` and every `security.*` attribute too, not only file capabilities.
 #define LXI_PACK_ALL_XATTRS 1
 
 // `newest_mtime` is set.
 #define LXI_PACK_NEWEST_MTIME 2
+
+// The output is a block device, which a raw disk is written to; it is on the device when the call returns.
+#define LXI_DISK_TO_DEVICE 1
 
 // Parses as pongo2 itself does, with autoescape on, and not as LXD and Incus parse the templates of an image.
 #define LXI_TEMPLATE_RAW 1
@@ -180,7 +186,16 @@
 // In the order of the first alias, then of the fingerprint; those without an alias last.
 #define LXI_QUERY_BY_ALIAS 32
 
-// Only public images are used: the client certificate is not shown. Simplestreams servers always are.
+// A container image boots its init, instead of running its entry point.
+#define LXI_LAYOUT_SYSTEM 1
+
+// Clients that have not authenticated may read the images.
+#define LXI_BUNDLE_PUBLIC 1
+
+// Aliases that are taken move; an image that thereby loses its last one is deleted, unless it is to be kept.
+#define LXI_BUNDLE_REUSE_ALIASES 2
+
+// Only public images are used: the client certificate is not shown, and a registry is asked anonymously. Simplestreams servers always are.
 #define LXI_REMOTE_PUBLIC 1
 
 // Plain HTTP may be spoken with it, although it is another machine.
@@ -212,6 +227,12 @@
 
 // Clients that have not authenticated may read it there.
 #define LXI_UPLOAD_PUBLIC 8
+
+// The image's aliases in the store become tags, too. One that registries don't take is an omission.
+#define LXI_PUSH_ALIAS_TAGS 1
+
+// Tags that mean another image for the same machine move, instead of being an error.
+#define LXI_PUSH_REUSE_TAGS 2
 
 // The copy also gets the aliases that it has on the remote.
 #define LXI_COPY_COPY_ALIASES 1
@@ -260,6 +281,9 @@
 // `grace_milliseconds` is said.
 #define LXI_SERVER_GRACE 2
 
+// Why an image was admitted, and who vouches for it. Read-only, so it may be shared between threads.
+typedef struct lxi_admission lxi_admission;
+
 // Aliases of a store and what they point to. Read-only, so it may be shared between threads.
 typedef struct lxi_alias_list lxi_alias_list;
 
@@ -279,6 +303,12 @@ typedef struct lxi_check_report lxi_check_report;
 
 // What differs between two images. Read-only, so it may be shared between threads.
 typedef struct lxi_differences lxi_differences;
+
+// A disk image: qcow2, VMDK, OVA, VHD, VHDX or raw. Read-only, so it may be shared between threads.
+//
+// A disk that needs another file (a backing file, external data, a parent, further parts) is refused with LXI_UNSUPPORTED, whose
+// message names the file: nothing but the one file is ever opened.
+typedef struct lxi_disk lxi_disk;
 
 // Why a call failed. Made by the call that failed, owned by its caller, and not bound to a thread: free it with
 // `lxi_error_free`.
@@ -312,12 +342,25 @@ typedef struct lxi_metadata lxi_metadata;
 // What a mirror did. Read-only, so it may be shared between threads.
 typedef struct lxi_mirrored lxi_mirrored;
 
+// Names. Read-only, so it may be shared between threads.
+typedef struct lxi_names lxi_names;
+
+// Images that a list left out, and why. Read-only, so it may be shared between threads.
+typedef struct lxi_near_misses lxi_near_misses;
+
 // A record of what calls leave out, change, default or cannot honour. Name it in the `lxi_monitor` of one call or of
 // many, also of several threads at the same time; also a call that fails records what it left out until then.
 typedef struct lxi_omissions lxi_omissions;
 
+// Rules about what images need. Read-only, so it may be shared between threads. `lxi_store_options` takes one: then each way
+// into the store asks it.
+typedef struct lxi_policy lxi_policy;
+
 // What a pruning removed, or would remove. Read-only, so it may be shared between threads.
 typedef struct lxi_pruned lxi_pruned;
+
+// An Ed25519 public key. Read-only, so it may be shared between threads.
+typedef struct lxi_public_key lxi_public_key;
 
 // What a refresh did, image by image. Read-only, so it may be shared between threads.
 typedef struct lxi_refresh_report lxi_refresh_report;
@@ -329,6 +372,9 @@ typedef struct lxi_remote lxi_remote;
 // Remotes with their names. Read-only, so it may be shared between threads.
 typedef struct lxi_remote_list lxi_remote_list;
 
+// An Ed25519 secret key. Nothing of it is ever part of an error. Read-only, so it may be shared between threads.
+typedef struct lxi_secret_key lxi_secret_key;
+
 // A server that runs on threads of its own until it is stopped.
 typedef struct lxi_server lxi_server;
 
@@ -339,6 +385,9 @@ typedef struct lxi_settings lxi_settings;
 // An unpacked image in a private directory beside its destination. Freeing it before it is committed removes
 // everything.
 typedef struct lxi_staged lxi_staged;
+
+// Signed statements about images: in-toto statements in DSSE envelopes. Read-only, so it may be shared between threads.
+typedef struct lxi_statements lxi_statements;
 
 // A store of images. Any number of processes may use one store, and any number of threads one handle: every call but
 // `lxi_store_free` takes it as const.
@@ -766,6 +815,9 @@ typedef struct lxi_unpack_options {
     size_t id_map_len;
     // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
+    // What the disk of a virtual machine is written as: `raw`, which is sparse, or `qcow2`; empty or `keep`: as it is. Refused for a container
+    // but with LXI_UNPACK_DISK_IF_ANY.
+    struct lxi_str disk_format;
 } lxi_unpack_options;
 
 // The result of unpacking; filled by `lxi_unpacked_get` and `lxi_staged_get`. Set `size` to
@@ -801,7 +853,7 @@ typedef struct lxi_pack_options {
     size_t size;
     // The directory whose content becomes the root file system; or empty.
     struct lxi_str tree;
-    // The qcow2 disk of a virtual machine; or NULL.
+    // The disk of a virtual machine; or NULL. It becomes qcow2, unless it is.
     const struct lxi_input *disk;
     // The metadata; or NULL.
     const struct lxi_metadata *metadata;
@@ -825,6 +877,11 @@ typedef struct lxi_pack_options {
     const struct lxi_limits *limits;
     // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
+    // The format of the disk: `raw`, `qcow2`, `vmdk`, `ova`, `vhd` or `vhdx`; empty to recognise it, and raw never is.
+    struct lxi_str disk_input;
+    // How the clusters of the disk are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`. Empty: a qcow2 disk stays as it is,
+    // and another one gets zlib.
+    struct lxi_str disk_compression;
 } lxi_pack_options;
 
 // Takes the next bytes, all of them, and returns LXI_OK. Any other status ends the call with it. Called from one
@@ -849,6 +906,10 @@ typedef struct lxi_convert_options {
     uint32_t flags;
     // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
+    // `qcow2`: the disk of a virtual machine is written anew, through temporary files; empty or `keep`: it stays as it is.
+    struct lxi_str disk_format;
+    // How the clusters of a disk that is written anew are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`; empty for zlib.
+    struct lxi_str disk_compression;
 } lxi_convert_options;
 
 // An image that was written; filled by `lxi_written_get`. Set `size` to `sizeof(lxi_written_info)` before.
@@ -879,6 +940,139 @@ typedef struct lxi_difference_info {
     // How many attributes of it differ: `lxi_differences_attribute_at`.
     size_t attributes;
 } lxi_difference_info;
+
+// How a disk is opened. NULL, or all but `size` zero: its format is recognised, and raw never is.
+typedef struct lxi_disk_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // The format that it must have: `raw`, `qcow2`, `vmdk`, `ova`, `vhd` or `vhdx`; empty to recognise it.
+    struct lxi_str format;
+    // Where a disk in a compressed file is decoded to; empty for the directory of temporary files.
+    struct lxi_str directory;
+    // How many threads decode a compressed file, at most; 0 for all cores.
+    uint32_t threads;
+    // Must be 0.
+    uint32_t flags;
+    // The limits that tables and sizes are held to, or NULL.
+    const struct lxi_limits *limits;
+    // Progress, cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
+} lxi_disk_options;
+
+// A disk; filled by `lxi_disk_get`. Set `size` to `sizeof(lxi_disk_info)` before.
+typedef struct lxi_disk_info {
+    // The size of this structure in bytes, set by the caller.
+    size_t size;
+    // The format of the file: `raw`, `qcow2`, `vmdk`, `ova`, `vhd` or `vhdx`.
+    struct lxi_str format;
+    // The format of the disk in an OVA; otherwise that of the file.
+    struct lxi_str disk_format;
+    // The kind within the format, for people: `version 3, zstd`, `streamOptimized`. Empty for a raw disk.
+    struct lxi_str variant;
+    // The size that the virtual machine sees, in bytes.
+    uint64_t virtual_size;
+    // Bytes that one entry of the format's tables stands for; 0 for a raw disk and a fixed VHD.
+    uint64_t cluster_size;
+} lxi_disk_info;
+
+// How a disk is written. NULL, or all but `size` zero: as qcow2 to a new file, its clusters compressed with zlib.
+typedef struct lxi_disk_write_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // `qcow2` or `raw`; empty for qcow2.
+    struct lxi_str format;
+    // How the clusters of a qcow2 disk are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`; empty for zlib. Refused for a
+    // raw disk.
+    struct lxi_str compression;
+    // Bytes of a cluster of a qcow2 disk, a power of two from 512 to 2 MiB; 0 for 64 KiB. Refused for a raw disk.
+    uint64_t cluster_size;
+    // How many threads work, at most; 0 for all cores. The bytes don't depend on it.
+    uint32_t threads;
+    // LXI_DISK_….
+    uint32_t flags;
+    // Progress, cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
+} lxi_disk_write_options;
+
+// A disk that was written; filled by `lxi_disk_write` and `lxi_staged_move_disk`. Set `size` to `sizeof(lxi_disk_written)` before.
+typedef struct lxi_disk_written {
+    // The size of this structure in bytes, set by the caller.
+    size_t size;
+    // The size that the virtual machine sees, in bytes.
+    uint64_t virtual_size;
+    // Bytes that were written: of a raw disk its data, of a qcow2 disk the whole file.
+    uint64_t bytes;
+} lxi_disk_written;
+
+// What is stated about an image. NULL, or all but `size` zero: that the signer vouches for it.
+typedef struct lxi_statement_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // The type of the predicate, a URI such as `https://spdx.dev/Document`; empty with an empty predicate.
+    struct lxi_str predicate_type;
+    // The predicate, a JSON object of any content; or empty.
+    struct lxi_bytes predicate;
+    // Progress, cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
+} lxi_statement_options;
+
+// A signed statement; filled by `lxi_statements_at`. Set `size` to `sizeof(lxi_statement)` before. What it says is a claim of
+// whoever signed it.
+typedef struct lxi_statement {
+    // The size of this structure in bytes, set by the caller.
+    size_t size;
+    // The sha256 of the envelope in hex, which names it in a store.
+    struct lxi_str digest;
+    // The type of the predicate, a URI.
+    struct lxi_str predicate_type;
+    // The predicate, a JSON object.
+    struct lxi_str predicate;
+    // The envelope in JSON, on one line without a line feed.
+    struct lxi_str envelope;
+} lxi_statement;
+
+// An image that is judged. Set `size` to `sizeof(lxi_candidate)` and the fingerprint; the rest may be zero.
+typedef struct lxi_candidate {
+    // The size of this structure in bytes.
+    size_t size;
+    // The fingerprint, which must be verified: `lxi_image_verify`.
+    const struct lxi_fingerprint *fingerprint;
+    // The address of the server that it comes from; empty for files.
+    struct lxi_str server;
+    // All aliases that it will have.
+    const struct lxi_str *aliases;
+    // How many.
+    size_t aliases_len;
+    // Its properties.
+    const struct lxi_pair *properties;
+    // How many.
+    size_t properties_len;
+    // The statements about it, or NULL; their signatures need not be verified yet.
+    const struct lxi_statements *statements;
+    // The key that signed the list that named it, if that was verified; or empty.
+    struct lxi_str list_key;
+} lxi_candidate;
+
+// Why an image was admitted; filled by `lxi_admission_get`. Set `size` to `sizeof(lxi_admission_info)` before. Times are seconds
+// since 1970, and 0 where there is none.
+typedef struct lxi_admission_info {
+    // The size of this structure in bytes, set by the caller.
+    size_t size;
+    // Whether a policy answered: `rule` and `vouched` are from it.
+    bool admitted;
+    // The rule that decided; empty if no rule was for the image.
+    struct lxi_str rule;
+    // How many sentences say who vouched: `lxi_admission_vouched_at`.
+    size_t vouched;
+    // When the policy answered, for an image of a store.
+    int64_t admitted_at;
+    // The key that signed the list of the server that the image came from; or empty.
+    struct lxi_str list_key;
+    // When that list was signed, if its signature tells.
+    int64_t list_signed_at;
+    // When the store noted that.
+    int64_t list_noted_at;
+} lxi_admission_info;
 
 // Whose templates: LXI_DIALECT_….
 typedef uint32_t lxi_dialect;
@@ -975,6 +1169,9 @@ typedef struct lxi_store_options {
     lxi_clock_fn clock;
     // Handed to `clock`.
     void *clock_user;
+    // What images need before this handle makes them visible, whatever brings them: imports, copies, refreshes, caches, uploads
+    // to a server of it, new aliases. NULL for nothing. An image that is refused fails with LXI_UNTRUSTED.
+    const struct lxi_policy *policy;
 } lxi_store_options;
 
 // What a store knows of an image; filled by `lxi_stored_image_get`. Set `size` to `sizeof(lxi_stored_image_info)`
@@ -1081,6 +1278,8 @@ typedef struct lxi_import_options {
     const struct lxi_update_source *source;
     // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
+    // Statements about the image, which are kept beside it, and which the policy of the store may demand; or NULL.
+    const struct lxi_statements *statements;
 } lxi_import_options;
 
 // A change to an image. Set `size` to `sizeof(lxi_edit)`; what is zero does not change.
@@ -1197,6 +1396,39 @@ typedef struct lxi_image_query {
     size_t filters_len;
 } lxi_image_query;
 
+// Which image of an OCI layout is meant, and what a container image becomes. NULL, or all but `size` zero: the only image, for this
+// machine, on all cores.
+typedef struct lxi_layout_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_LAYOUT_….
+    uint32_t flags;
+    // How many threads work, at most; 0 for all cores.
+    uint32_t threads;
+    // The image's name in the layout; empty for the only one.
+    struct lxi_str image;
+    // The machine, by any of its names, of an image that is there for several; empty for this one.
+    struct lxi_str architecture;
+    // The codec of a container image, with or without a level, such as `zstd:19`; empty for the usual one.
+    struct lxi_str compression;
+    // The limits that the layout and its image are held to, or NULL.
+    const struct lxi_limits *limits;
+} lxi_layout_options;
+
+// How a bundle is imported. NULL, or all but `size` zero: private images, whose aliases must be free.
+typedef struct lxi_bundle_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_BUNDLE_….
+    uint32_t flags;
+    // How many threads convert a container image, at most; 0 for all cores.
+    uint32_t threads;
+    // The limits that the layout and its images are held to, or NULL.
+    const struct lxi_limits *limits;
+    // Progress, cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
+} lxi_bundle_options;
+
 // A server of images: how it is spoken to. Set `size` to `sizeof(lxi_known_remote)`, also before it is filled.
 typedef struct lxi_known_remote {
     // The size of this structure in bytes.
@@ -1208,10 +1440,16 @@ typedef struct lxi_known_remote {
     // Its URL, such as `https://host:8443`; without a scheme it is https, and has LXD's port. A simplestreams server may be
     // a directory: `file:///DIR`. Filled without secrets.
     struct lxi_str url;
-    // `lxd`, `incus` or `simplestreams`; for `lxi_remote_connect` also `direct`, the URL of one image. Empty for `lxd`.
+    // `lxd`, `incus`, `simplestreams` or `oci`, a registry; for `lxi_remote_connect` also `direct`, the URL of one image. Empty for `lxd`.
     struct lxi_str protocol;
     // The certificate that it must show, in PEM, where no known authority signed it; or empty.
     struct lxi_str certificate;
+    // The user of a registry, with `password_file`; or empty.
+    struct lxi_str username;
+    // The file that holds the password of that user, and is read when it is needed; or empty.
+    struct lxi_str password_file;
+    // The file of docker or podman that holds the credentials for a registry; empty for those of this user.
+    struct lxi_str auth_file;
 } lxi_known_remote;
 
 // How a server is spoken to. NULL, or all but `size` zero: TLS only, the proxy of the environment, the authorities of
@@ -1235,6 +1473,10 @@ typedef struct lxi_client_options {
     struct lxi_str key;
     // The secret of a private image on an LXD or Incus server, or empty.
     struct lxi_str secret;
+    // The user of a registry, with `password`; empty for what the remote says.
+    struct lxi_str username;
+    // The password of that user. It is never part of an error.
+    struct lxi_str password;
 } lxi_client_options;
 
 // What is known of a server before it is trusted: LXI_TRUST_….
@@ -1273,6 +1515,25 @@ typedef struct lxi_upload_options {
     // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
 } lxi_upload_options;
+
+// How an image is pushed to a registry. NULL, or all but `size` zero: under the tag of the reference, which must be free or mean
+// the same image.
+typedef struct lxi_push_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_PUSH_….
+    uint32_t flags;
+    // Padding; must be 0.
+    uint32_t reserved;
+    // More tags.
+    const struct lxi_str *tags;
+    // How many.
+    size_t tags_len;
+    // A repository of the same registry that may have the files already, so that they need not be sent; or empty.
+    struct lxi_str mount_from;
+    // Progress, cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
+} lxi_push_options;
 
 // How an image is copied from a remote. NULL, or all but `size` zero: a private copy of a container's image for this
 // machine, without an alias, that is not refreshed.
@@ -1527,6 +1788,14 @@ typedef struct lxi_server_options {
     lxi_log_fn log;
     // Handed to `log`; must live until the server is stopped.
     void *log_user;
+    // The remotes that trusted clients may name as the source of an image, by the settings of a user; NULL: the server fetches nothing, and
+    // sends nothing to other servers.
+    const struct lxi_settings *settings;
+    // A remote of `settings` whose public images are offered to all clients, and cached when one asks for them; or empty. An image that is
+    // larger than the limit `cache` is not fetched, and the least recently used ones go when all are; eight downloads run at once.
+    struct lxi_str upstream;
+    // How other servers are spoken to, or NULL.
+    const struct lxi_client_options *client;
 } lxi_server_options;
 
 // It worked.
@@ -1839,7 +2108,8 @@ const char *lxi_version(void);
 // Owner: the library; never freed. Threads: any. Can't fail.
 const char *lxi_status_name(lxi_status status);
 
-// Whether a part of the library was compiled in: `gzip`, `xz`, `zstd`, `bzip2`, `lz4`, `store`, `templates`. A name
+// Whether a part of the library was compiled in: a codec such as `gzip` or `zstd`, `disk`, `oci`,
+// `remote`, `server`, `signatures`, `store`, `templates`, `trust`, `object-store`, `postgres`. A name
 // that this version does not know is not there either.
 //
 // Threads: any. Errors: LXI_INVALID_INPUT.
@@ -2402,6 +2672,15 @@ lxi_status lxi_pack(const struct lxi_pack_options *options,
                     struct lxi_written **written,
                     struct lxi_error **error);
 
+// Packs the metadata file of a split image alone, with the templates, to the file `out`: for a rootfs that is there already. `options` name no
+// tree and no disk. The fingerprint is that of this file, not of an image. `written` may be NULL.
+//
+// Owner, threads and errors: as `lxi_pack`; LXI_INVALID_INPUT for options about a rootfs.
+lxi_status lxi_pack_metadata(const struct lxi_pack_options *options,
+                             struct lxi_str out,
+                             struct lxi_written **written,
+                             struct lxi_error **error);
+
 // Packs a unified image into `write`, which gets `user`; both are used during the call only. `written` may be NULL.
 //
 // Owner, threads and errors: as `lxi_pack`; what `write` returns; LXI_INVALID_INPUT when the options ask for a split
@@ -2498,6 +2777,317 @@ lxi_status lxi_differences_attribute_at(const struct lxi_differences *found,
 //
 // Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_differences_free(struct lxi_differences *found);
+
+// Opens a disk image, also one in a compressed file, which is decoded to a temporary file. `options` may be NULL.
+//
+// Owner: the caller, who frees it with `lxi_disk_free`. Threads: any. Errors: LXI_UNSUPPORTED for what needs another file, for
+// encryption, for unknown features, and for content without a magic number that `options` don't call raw; LXI_MALFORMED;
+// LXI_INVALID_INPUT for another format than the one that is asked for, and for a stream; LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO.
+lxi_status lxi_disk_open(const struct lxi_input *input,
+                         const struct lxi_disk_options *options,
+                         struct lxi_disk **disk,
+                         struct lxi_error **error);
+
+// Fills `info` with what a disk is.
+//
+// Owner: the texts belong to the disk. Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_disk_get(const struct lxi_disk *disk, struct lxi_disk_info *info, struct lxi_error **error);
+
+// Bytes of the disk that are not known to be zeros: what a sparse raw file of it takes at most. Reads and checks all tables, and no
+// data. `monitor` may be NULL.
+//
+// Threads: any. Errors: LXI_MALFORMED for tables that overlap; LXI_LIMIT_EXCEEDED (`disk_map`); LXI_CANCELLED; LXI_IO.
+lxi_status lxi_disk_allocated(const struct lxi_disk *disk,
+                              const struct lxi_monitor *monitor,
+                              uint64_t *bytes,
+                              struct lxi_error **error);
+
+// Reads what the virtual machine sees from `offset` on: up to `capacity` bytes to `buffer`, and how many to `got`: fewer only at the end of
+// the disk, and 0 past it.
+//
+// Threads: any, also several with one disk. Errors: LXI_MALFORMED for a part of the disk that can't be decoded; LXI_IO. What `buffer`
+// holds then is not said.
+lxi_status lxi_disk_read_at(const struct lxi_disk *disk,
+                            uint64_t offset,
+                            uint8_t *buffer,
+                            size_t capacity,
+                            size_t *got,
+                            struct lxi_error **error);
+
+// Writes the disk to `out`, a new file, or a block device with LXI_DISK_TO_DEVICE. A raw file is sparse. `options` and `written` may be
+// NULL.
+//
+// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_BUSY for a device that is mounted or in use; LXI_INVALID_INPUT for what is no block
+// device, one that is too small, a format that is none, and options that a raw disk has none of; LXI_MALFORMED; LXI_LIMIT_EXCEEDED;
+// LXI_CANCELLED; LXI_STORAGE_FULL; LXI_IO. A new file is removed then; a device may hold a part of the disk.
+lxi_status lxi_disk_write(const struct lxi_disk *disk,
+                          struct lxi_str out,
+                          const struct lxi_disk_write_options *options,
+                          struct lxi_disk_written *written,
+                          struct lxi_error **error);
+
+// Moves the disk of a staged image of a virtual machine to `out`, a new raw file, or a block device with LXI_DISK_TO_DEVICE: the rest is
+// committed without it. The image must be verified or accepted before, as a device can't be put back. Of `options`, which may be NULL,
+// flags, threads and monitor count; the format is raw. `written` may be NULL.
+//
+// Threads: one at a time. Errors: those of `lxi_disk_write`; LXI_INVALID_INPUT for a container, and for an image that is not verified.
+lxi_status lxi_staged_move_disk(struct lxi_staged *staged,
+                                struct lxi_str out,
+                                const struct lxi_disk_write_options *options,
+                                struct lxi_disk_written *written,
+                                struct lxi_error **error);
+
+// Frees a disk; NULL is allowed. The file stays.
+//
+// Threads: any, the disk being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_disk_free(struct lxi_disk *disk);
+
+// Makes a new key, as `minisign -G` does.
+//
+// Owner: the caller, who frees it with `lxi_secret_key_free`. Threads: any. Errors: LXI_IO if the system has no
+// randomness.
+lxi_status lxi_secret_key_generate(struct lxi_secret_key **key, struct lxi_error **error);
+
+// Parses a key: the text of a secret key file of `minisign`, or PEM of PKCS#8. `passphrase` may be empty; it is used only for
+// a key that is encrypted, which takes seconds and the memory that the file says, 1 GiB for keys of `minisign`.
+//
+// Owner: the caller, who frees it with `lxi_secret_key_free`. Threads: any. Errors: LXI_INVALID_INPUT for an encrypted key
+// without a passphrase; LXI_UNTRUSTED for a wrong passphrase or a damaged key; LXI_MALFORMED; LXI_UNSUPPORTED;
+// LXI_LIMIT_EXCEEDED.
+lxi_status lxi_secret_key_parse(struct lxi_bytes content,
+                                struct lxi_bytes passphrase,
+                                struct lxi_secret_key **key,
+                                struct lxi_error **error);
+
+// Reads a key from the file at `path`, as `lxi_secret_key_parse` does.
+//
+// Owner, threads and errors: as `lxi_secret_key_parse`; LXI_IO.
+lxi_status lxi_secret_key_read(struct lxi_str path,
+                               struct lxi_bytes passphrase,
+                               struct lxi_secret_key **key,
+                               struct lxi_error **error);
+
+// The key as the text of a secret key file of `minisign`, encrypted unless `passphrase` is empty. The buffer is as secret as
+// the key; freeing it does not overwrite it.
+//
+// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_UNSUPPORTED for a key that was read
+// from PEM; LXI_IO if the system has no randomness.
+lxi_status lxi_secret_key_to_text(const struct lxi_secret_key *key,
+                                  struct lxi_bytes passphrase,
+                                  struct lxi_buffer **text,
+                                  struct lxi_error **error);
+
+// The public key that verifies what this key signs.
+//
+// Owner: the caller, who frees it with `lxi_public_key_free`. Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_secret_key_public(const struct lxi_secret_key *key,
+                                 struct lxi_public_key **public_key,
+                                 struct lxi_error **error);
+
+// Frees a secret key; NULL is allowed.
+//
+// Threads: any, the key being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_secret_key_free(struct lxi_secret_key *key);
+
+// Parses a key: the file that `minisign -G` writes, its second line alone, or PEM (`-----BEGIN PUBLIC KEY-----`).
+//
+// Owner: the caller, who frees it with `lxi_public_key_free`. Threads: any. Errors: LXI_MALFORMED; LXI_UNSUPPORTED for a key of
+// another algorithm.
+lxi_status lxi_public_key_parse(struct lxi_bytes content,
+                                struct lxi_public_key **key,
+                                struct lxi_error **error);
+
+// Reads a key from the file at `path`, as `lxi_public_key_parse` does.
+//
+// Owner, threads and errors: as `lxi_public_key_parse`; LXI_IO; LXI_LIMIT_EXCEEDED.
+lxi_status lxi_public_key_read(struct lxi_str path, struct lxi_public_key **key, struct lxi_error **error);
+
+// The key as text: the two lines of `minisign`, or PEM for a key without a number.
+//
+// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_public_key_to_text(const struct lxi_public_key *key, struct lxi_buffer **text, struct lxi_error **error);
+
+// The name of the key, as `minisign` prints it, or 64 digits for another key. It identifies a key and proves nothing.
+//
+// Owner: the text belongs to the key. Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_public_key_id(const struct lxi_public_key *key, struct lxi_str *id, struct lxi_error **error);
+
+// Frees a public key; NULL is allowed.
+//
+// Threads: any, the key being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_public_key_free(struct lxi_public_key *key);
+
+// Signs a statement about the image with this fingerprint, with all `keys`. `options` may be NULL.
+//
+// Owner: the caller, who frees the result, one statement, with `lxi_statements_free`. Threads: any. Errors: LXI_INVALID_INPUT
+// without a key, and for a type that is no URI; LXI_MALFORMED for a predicate that is no JSON object.
+lxi_status lxi_statement_sign(const struct lxi_fingerprint *fingerprint,
+                              const struct lxi_secret_key *const *keys,
+                              size_t keys_len,
+                              const struct lxi_statement_options *options,
+                              struct lxi_statements **signed_,
+                              struct lxi_error **error);
+
+// Signs a statement about an image of a store, with the fingerprint and the sha256 of each of its files as subjects, and keeps it
+// beside the image. Reads the image's files. `options` and `signed` may be NULL.
+//
+// Owner: the caller, who frees the result, one statement, with `lxi_statements_free`. Threads: any. Errors: as
+// `lxi_statement_sign` and `lxi_store_attach_statements`; LXI_MISMATCH if the bytes in the store are not those of the image;
+// LXI_CANCELLED.
+lxi_status lxi_store_sign(const struct lxi_store *store,
+                          const struct lxi_fingerprint *fingerprint,
+                          const struct lxi_secret_key *const *keys,
+                          size_t keys_len,
+                          const struct lxi_statement_options *options,
+                          struct lxi_statements **signed_,
+                          struct lxi_error **error);
+
+// Parses statements: one envelope in JSON, or a bundle with one on each line. Parsed is not verified. `limits` may be NULL.
+//
+// Owner: the caller, who frees the result with `lxi_statements_free`. Threads: any. Errors: LXI_MALFORMED; LXI_UNSUPPORTED for
+// another kind of payload; LXI_LIMIT_EXCEEDED (`statement`, `statements`).
+lxi_status lxi_statements_parse(struct lxi_bytes content,
+                                const struct lxi_limits *limits,
+                                struct lxi_statements **parsed,
+                                struct lxi_error **error);
+
+// The statements about an image of a store. Nobody has verified them.
+//
+// Owner: the caller, who frees the result with `lxi_statements_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MALFORMED when
+// the catalog is damaged; LXI_IO.
+lxi_status lxi_store_statements(const struct lxi_store *store,
+                                const struct lxi_fingerprint *fingerprint,
+                                struct lxi_statements **found,
+                                struct lxi_error **error);
+
+// Keeps statements about an image beside it: servers give them out, and exports to a registry, a tree or a bundle take them along.
+// Those that are there already change nothing.
+//
+// Threads: any. Errors: LXI_NOT_FOUND; LXI_MISMATCH for a statement about another image; LXI_LIMIT_EXCEEDED (`statements`);
+// LXI_BUSY; LXI_IO.
+lxi_status lxi_store_attach_statements(const struct lxi_store *store,
+                                       const struct lxi_fingerprint *fingerprint,
+                                       const struct lxi_statements *given,
+                                       struct lxi_error **error);
+
+// How many statements there are.
+//
+// Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_statements_len(const struct lxi_statements *given, size_t *len, struct lxi_error **error);
+
+// Fills `statement` with the one with an index from 0.
+//
+// Owner: the texts belong to the handle. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_statements_at(const struct lxi_statements *given,
+                             size_t index,
+                             struct lxi_statement *statement,
+                             struct lxi_error **error);
+
+// Whether the statement with an index from 0 is about the image with this fingerprint, and really signed by this key.
+//
+// Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_statements_signed_by(const struct lxi_statements *given,
+                                    size_t index,
+                                    const struct lxi_fingerprint *fingerprint,
+                                    const struct lxi_public_key *key,
+                                    bool *yes,
+                                    struct lxi_error **error);
+
+// Fails unless one of the statements is about the image with this fingerprint, of this type unless that is empty, and signed by at
+// least one of `keys`. `count` gets how many are, and may be NULL.
+//
+// Threads: any. Errors: LXI_UNTRUSTED.
+lxi_status lxi_statements_verify(const struct lxi_statements *given,
+                                 const struct lxi_fingerprint *fingerprint,
+                                 struct lxi_str predicate_type,
+                                 const struct lxi_public_key *const *keys,
+                                 size_t keys_len,
+                                 size_t *count,
+                                 struct lxi_error **error);
+
+// The statements as a bundle of in-toto: one envelope on each line.
+//
+// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_statements_bundle(const struct lxi_statements *given,
+                                 struct lxi_buffer **bundle,
+                                 struct lxi_error **error);
+
+// Frees statements; NULL is allowed. Those that a store keeps stay there.
+//
+// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_statements_free(struct lxi_statements *given);
+
+// Reads a policy from a file in TOML, as TRUST.md describes it. Files of keys that it names are relative to its directory, and names
+// of remotes are those of `settings`, which may be NULL if it names none.
+//
+// Owner: the caller, who frees it with `lxi_policy_free`. Threads: any. Errors: LXI_INVALID_INPUT for what is no policy, unknown
+// keys and unknown remotes; those of `lxi_public_key_read`; LXI_IO; LXI_LIMIT_EXCEEDED.
+lxi_status lxi_policy_read(struct lxi_str path,
+                           const struct lxi_settings *settings,
+                           struct lxi_policy **policy,
+                           struct lxi_error **error);
+
+// Parses a policy. `directory` is where files of keys are looked for. `settings` may be NULL, as for `lxi_policy_read`.
+//
+// Owner, threads and errors: as `lxi_policy_read`.
+lxi_status lxi_policy_parse(struct lxi_str text,
+                            struct lxi_str directory,
+                            const struct lxi_settings *settings,
+                            struct lxi_policy **policy,
+                            struct lxi_error **error);
+
+// Frees a policy; NULL is allowed. A store that was opened with it keeps its own.
+//
+// Threads: any, the policy being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_policy_free(struct lxi_policy *policy);
+
+// Judges an image that is in no store. `admission` may be NULL.
+//
+// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_UNTRUSTED, with the rule and what
+// is missing.
+lxi_status lxi_policy_admit(const struct lxi_policy *policy,
+                            const struct lxi_candidate *candidate,
+                            struct lxi_admission **admission,
+                            struct lxi_error **error);
+
+// Judges an image of a store, by what the store keeps about it. `admission` may be NULL.
+//
+// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_UNTRUSTED, with the rule and what
+// is missing; LXI_NOT_FOUND; LXI_MALFORMED when the catalog is damaged; LXI_IO.
+lxi_status lxi_store_ask_policy(const struct lxi_store *store,
+                                const struct lxi_policy *policy,
+                                const struct lxi_fingerprint *fingerprint,
+                                struct lxi_admission **admission,
+                                struct lxi_error **error);
+
+// Who vouched for an image of a store when it became visible: the signed list that named it, and what the store's policy answered.
+//
+// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MALFORMED when the
+// catalog is damaged; LXI_IO.
+lxi_status lxi_store_vouched(const struct lxi_store *store,
+                             const struct lxi_fingerprint *fingerprint,
+                             struct lxi_admission **admission,
+                             struct lxi_error **error);
+
+// Fills `info` with why an image was admitted.
+//
+// Owner: the texts belong to the handle. Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_admission_get(const struct lxi_admission *admission,
+                             struct lxi_admission_info *info,
+                             struct lxi_error **error);
+
+// A sentence about who vouched, with an index from 0.
+//
+// Owner: the text belongs to the handle. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_admission_vouched_at(const struct lxi_admission *admission,
+                                    size_t index,
+                                    struct lxi_str *sentence,
+                                    struct lxi_error **error);
+
+// Frees an admission; NULL is allowed.
+//
+// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_admission_free(struct lxi_admission *admission);
 
 // Makes a context from a JSON object with the names that LXD and Incus give to templates:
 //
@@ -2793,6 +3383,45 @@ lxi_status lxi_image_list_at(const struct lxi_image_list *images,
 //
 // Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_image_list_free(struct lxi_image_list *images);
+
+// Why images are not in the list that `lxi_store_list` gives for these filters: those that don't meet all of them, with a sentence for each
+// that they miss. The ones that miss fewest come first. All of them are in memory at once.
+//
+// Owner: the caller, who frees the result with `lxi_near_misses_free`. Threads: any. Errors: LXI_INVALID_INPUT for a filter that is none,
+// LXI_MALFORMED when the catalog is damaged, LXI_IO.
+lxi_status lxi_store_explain(const struct lxi_store *store,
+                             const struct lxi_str *filters,
+                             size_t filters_len,
+                             struct lxi_near_misses **misses,
+                             struct lxi_error **error);
+
+// How many images there are.
+//
+// Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_near_misses_len(const struct lxi_near_misses *misses, size_t *len, struct lxi_error **error);
+
+// The image with an index from 0, and how many filters it does not meet (`reasons` may be NULL).
+//
+// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_near_misses_at(const struct lxi_near_misses *misses,
+                              size_t index,
+                              struct lxi_stored_image **image,
+                              size_t *reasons,
+                              struct lxi_error **error);
+
+// A reason why an image is not in the list, both with an index from 0.
+//
+// Owner: the text belongs to the handle. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_near_misses_reason_at(const struct lxi_near_misses *misses,
+                                     size_t image,
+                                     size_t index,
+                                     struct lxi_str *reason,
+                                     struct lxi_error **error);
+
+// Frees the result of `lxi_store_explain`; NULL is allowed.
+//
+// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_near_misses_free(struct lxi_near_misses *misses);
 
 // Brings an image in, one file with `second` NULL, or metadata and rootfs in either order: its bytes are copied into
 // the store's own file system, hashed and verified, and become visible with all that `options` say in one step. A
@@ -3093,6 +3722,83 @@ lxi_status lxi_image_cursor_next(struct lxi_image_cursor *cursor,
 // Threads: any, the cursor being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_image_cursor_free(struct lxi_image_cursor *cursor);
 
+// How many names there are.
+//
+// Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_names_len(const struct lxi_names *names, size_t *len, struct lxi_error **error);
+
+// The name with an index from 0.
+//
+// Owner: the text belongs to the list. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_names_at(const struct lxi_names *names, size_t index, struct lxi_str *name, struct lxi_error **error);
+
+// Frees a list; NULL is allowed.
+//
+// Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_names_free(struct lxi_names *names);
+
+// The names of the images in an OCI layout, a directory or a tar that is not compressed. `limits` and `monitor` may be NULL.
+//
+// Owner: the caller, who frees the list with `lxi_names_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MALFORMED for what is no
+// layout; LXI_UNSUPPORTED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO.
+lxi_status lxi_layout_names(struct lxi_str path,
+                            const struct lxi_limits *limits,
+                            const struct lxi_monitor *monitor,
+                            struct lxi_names **names,
+                            struct lxi_error **error);
+
+// Imports an image of an OCI layout: one of LXD or Incus as it is, with the statements that the layout has beside it, and a container
+// image as the instance image that it becomes. What can't be taken along is an omission of the monitor of `import_options`. Both
+// options, `image` and `incus_fingerprint` may be NULL; the last one gets the fingerprint that Incus would give a container image, and
+// zeros for another one.
+//
+// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: those of `lxi_store_import`;
+// LXI_NOT_FOUND, with the names that are there; LXI_AMBIGUOUS without a name where there are several; LXI_UNSUPPORTED for what
+// is no such image, and where none is for the machine; LXI_INVALID_INPUT for LXI_LAYOUT_SYSTEM with an image of LXD or Incus. The
+// store is as it was.
+lxi_status lxi_store_import_layout(const struct lxi_store *store,
+                                   struct lxi_str path,
+                                   const struct lxi_layout_options *options,
+                                   const struct lxi_import_options *import_options,
+                                   struct lxi_stored_image **image,
+                                   struct lxi_fingerprint *incus_fingerprint,
+                                   struct lxi_error **error);
+
+// Writes a container image of an OCI layout to the new file `out`, as an instance image. `options`, `monitor` and `written` may be NULL.
+//
+// Owner: the caller, who frees the result with `lxi_written_free`. Threads: any. Errors: as `lxi_store_import_layout` and `lxi_pack`;
+// LXI_UNSUPPORTED for an image of LXD or Incus, which needs no conversion.
+lxi_status lxi_layout_write(struct lxi_str path,
+                            const struct lxi_layout_options *options,
+                            struct lxi_str out,
+                            const struct lxi_monitor *monitor,
+                            struct lxi_written **written,
+                            struct lxi_error **error);
+
+// Writes images of a store with their aliases and the statements about them to a bundle: an OCI layout that is a new tar, or a new
+// directory if `path` ends in a slash. The same images give the same bytes. What a bundle can't hold is an omission of `monitor`,
+// which may be NULL.
+//
+// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_NOT_FOUND for an image that is not there; LXI_INVALID_INPUT without an image;
+// LXI_MISMATCH where the bytes in the store are damaged; LXI_CANCELLED; LXI_IO. Nothing is left then.
+lxi_status lxi_bundle_create(const struct lxi_store *store,
+                             const struct lxi_fingerprint *fingerprints,
+                             size_t fingerprints_len,
+                             struct lxi_str path,
+                             const struct lxi_monitor *monitor,
+                             struct lxi_error **error);
+
+// Imports all images of a bundle, or of any OCI layout, with their names as aliases and the statements about them. An image that is in
+// the store already gets the aliases. What can't be taken is an omission of the monitor. `options` and `images` may be NULL.
+//
+// Owner: the caller, who frees the result with `lxi_image_list_free`. Threads: any. Errors: those of `lxi_store_import_layout`;
+// LXI_NOT_FOUND for a layout without an image. Images that were imported before stay.
+lxi_status lxi_bundle_import(const struct lxi_store *store,
+                             struct lxi_str path,
+                             const struct lxi_bundle_options *options,
+                             struct lxi_image_list **images,
+                             struct lxi_error **error);
+
 // Opens the settings in a directory, which is made when something is written. Empty is the directory of this user:
 // `LXD_IMAGE_CONFIG`, else `lxd-image` in the XDG configuration directory. Nothing is read yet.
 //
@@ -3250,6 +3956,41 @@ lxi_status lxi_remote_upload(const struct lxi_remote *remote,
                              const struct lxi_fingerprint *fingerprint,
                              const struct lxi_upload_options *options,
                              struct lxi_error **error);
+
+// Pushes an image of a store to a registry, as an artifact that `lxi_store_copy_from` fetches again, with the statements about it.
+// `reference` is `REPOSITORY[:TAG]`. Files that the registry has are not sent again. `options` and `digest`, which gets that of the
+// image's manifest, may be NULL.
+//
+// Owner: the caller, who frees the digest with `lxi_buffer_free`. Threads: any. Errors: LXI_UNSUPPORTED for a remote that is no
+// registry; LXI_INVALID_INPUT for a reference by digest, and a tag that is none; LXI_ALREADY_EXISTS for a tag that means another
+// image; LXI_NOT_FOUND for an image that is not in the store; LXI_MISMATCH; LXI_REMOTE; LXI_CANCELLED.
+lxi_status lxi_remote_push(const struct lxi_remote *remote,
+                           const struct lxi_store *store,
+                           const struct lxi_fingerprint *fingerprint,
+                           struct lxi_str reference,
+                           const struct lxi_push_options *options,
+                           struct lxi_buffer **digest,
+                           struct lxi_error **error);
+
+// The tags of a repository of a registry, or with an empty `repository` the names of all repositories, sorted. Many registries don't
+// list the latter. `monitor` may be NULL.
+//
+// Owner: the caller, who frees the list with `lxi_names_free`. Threads: any. Errors: LXI_UNSUPPORTED for a remote that is no
+// registry; LXI_NOT_FOUND; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
+lxi_status lxi_remote_tags(const struct lxi_remote *remote,
+                           struct lxi_str repository,
+                           const struct lxi_monitor *monitor,
+                           struct lxi_names **names,
+                           struct lxi_error **error);
+
+// One repository of a registry as a remote whose images can be listed and mirrored: `lxi_remote_images`, `lxi_mirror_to_store`.
+//
+// Owner: the caller, who frees it with `lxi_remote_free`; it may outlive the registry. Threads: any. Errors: LXI_UNSUPPORTED for a
+// remote that is no registry; LXI_INVALID_INPUT for a name that is none.
+lxi_status lxi_remote_repository(const struct lxi_remote *remote,
+                                 struct lxi_str repository,
+                                 struct lxi_remote **within,
+                                 struct lxi_error **error);
 
 // Copies the image that `reference` names on a remote into the store. One that is there already gets what `options` say,
 // and nothing is downloaded; a cached image becomes one that stays. `options` and `image` may be NULL.

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lxd_image::server::{Handler, Listener, ListenerOptions, ServerCertificate, ServerOptions, TrustedClients};
+use lxd_image::transfer::RemoteTransfer;
 use lxd_image::{Cancel, Error, ErrorKind, Fingerprint, Result};
 
 use crate::about::index_out_of_range;
@@ -16,6 +17,8 @@ use crate::args::{self, invalid, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::limits::{limits_or_default, lxi_limits};
+use crate::remote::{client_options, lxi_client_options};
+use crate::settings::lxi_settings;
 use crate::store::lxi_store;
 use crate::types::*;
 
@@ -67,6 +70,14 @@ pub struct lxi_server_options {
     pub log: lxi_log_fn,
     /// Handed to `log`; must live until the server is stopped.
     pub log_user: *mut c_void,
+    /// The remotes that trusted clients may name as the source of an image, by the settings of a user; NULL: the server fetches nothing, and
+    /// sends nothing to other servers.
+    pub settings: *const lxi_settings,
+    /// A remote of `settings` whose public images are offered to all clients, and cached when one asks for them; or empty. An image that is
+    /// larger than the limit `cache` is not fetched, and the least recently used ones go when all are; eight downloads run at once.
+    pub upstream: lxi_str,
+    /// How other servers are spoken to, or NULL.
+    pub client: *const lxi_client_options,
 }
 
 /// Plain HTTP may be offered to other machines.
@@ -82,7 +93,7 @@ pub struct Running {
     fingerprint: Option<Fingerprint>,
 }
 
-versioned!(lxi_server_options);
+versioned!(lxi_server_options since settings);
 handles! { lxi_server(39) = Running; }
 
 impl Running {
@@ -214,6 +225,14 @@ pub unsafe extern "C" fn lxi_server_start(
         }
         if let Some(url) = args::optional_text(given.base_url, "server's URL")? {
             serving = serving.base_url(url);
+        }
+        let upstream = args::optional_text(given.upstream, "upstream")?;
+        if let Some(settings) = handle::get_optional(given.settings)? {
+            let client = client_options(given.client)?;
+            let transfer = RemoteTransfer::new(settings.clone(), upstream, client, limits.clone())?;
+            serving = serving.image_transfer(transfer);
+        } else if upstream.is_some() {
+            return Err(invalid("an upstream is a remote of settings, which are not given"));
         }
         let mut listening = ListenerOptions::new().limits(limits);
         if let Some(certificate) = certificate(&given)? {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::oci::{BlobSink, Descriptor, Index, LayoutWriter, Tag, media_type, put_statements, to_json};
 use crate::omissions::Omitted;
@@ -80,8 +80,12 @@ impl BundleWriter {
     /// Writes the index and gives the bundle its name.
     ///
     /// # Errors
-    /// `AlreadyExists` where the name was taken meanwhile; those of writing. Nothing is left then.
+    /// `InvalidInput` without an image; `AlreadyExists` where the name was taken meanwhile; those of writing. Nothing is
+    /// left then.
     pub fn finish(mut self, monitor: &Monitor) -> Result<PathBuf> {
+        if self.added.is_empty() {
+            return Err(Error::invalid("a bundle has at least one image"));
+        }
         for (name, mut entries) in std::mem::take(&mut self.by_name) {
             let entry = match (entries.len(), entries.pop()) {
                 (1, Some(only)) => only,
