@@ -41,15 +41,15 @@
  *   1376  Pack, convert, compare
  *   1619  Disks of virtual machines
  *   1757  Templates
- *   1999  Keys, statements, policies
- *   2334  Stores: open, list, find
- *   2729  Stores: import, edit, export, keep in order
- *   3243  OCI layouts and bundles
- *   3367  Settings and remotes
- *   3822  Registries
- *   3884  Static trees and mirrors
- *   4224  Deltas
- *   4291  Servers
+ *   2000  Keys, statements, policies
+ *   2335  Stores: open, list, find
+ *   2730  Stores: import, edit, export, keep in order
+ *   3246  OCI layouts and bundles
+ *   3370  Settings and remotes
+ *   3825  Registries
+ *   3887  Static trees and mirrors
+ *   4229  Deltas
+ *   4296  Servers
  */
 
 #ifndef LXD_IMAGE_H
@@ -1837,7 +1837,8 @@ lxi_status lxi_template_parse(struct lxi_bytes source,
                               struct lxi_template **parsed,
                               struct lxi_error **error);
 
-// Renders a template. `limits` may be NULL.
+// Renders a template. `limits` may be NULL. It can't be cancelled, and need not be: `template_steps` and the other limits of templates bound how
+// long it takes, whatever the template asks for.
 //
 // Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any, also several with one template and
 // one context. Errors: LXI_TEMPLATE if it asks for what can't be, LXI_LIMIT_EXCEEDED if it writes, works or nests too
@@ -3053,6 +3054,8 @@ typedef struct lxi_prune_options {
     uint64_t unused_for_seconds;
     // With LXI_PRUNE_MAX_BYTES: how many bytes the cached images may have; over it, the least recently used go too.
     uint64_t max_bytes;
+    // Cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
 } lxi_prune_options;
 
 // Removes nothing, and tells what would be removed.
@@ -3167,7 +3170,7 @@ typedef struct lxi_finding {
 // as long. `count` gets how many images that are, `bytes` the bytes of all; they and `pruned` may be NULL.
 //
 // Owner: the caller, who frees the result with `lxi_pruned_free`. Threads: any. Errors: LXI_MALFORMED when the
-// catalog is damaged or the blobs are not there, LXI_BUSY, LXI_IO. What was removed before stays so.
+// catalog is damaged or the blobs are not there, LXI_BUSY, LXI_CANCELLED, LXI_IO. What was removed before stays so.
 lxi_status lxi_store_prune(const struct lxi_store *store,
                            const struct lxi_prune_options *options,
                            struct lxi_pruned **pruned,
@@ -3976,6 +3979,8 @@ typedef struct lxi_tree_prune_options {
     uint32_t keep;
     // With LXI_TREE_PRUNE_AFTER: for how long files stay that left the list, since readers may hold an older one.
     uint64_t after_seconds;
+    // Cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
 } lxi_tree_prune_options;
 
 // Removes nothing, and tells what would be removed.
@@ -4050,7 +4055,7 @@ lxi_status lxi_tree_remove(const struct lxi_tree *tree,
 
 // Takes old versions out of the list, and removes files that left it long enough ago. `options` and `pruned` may be NULL.
 //
-// Threads: any. Errors: LXI_BUSY, LXI_MALFORMED, LXI_IO.
+// Threads: any. Errors: LXI_BUSY, LXI_MALFORMED, LXI_CANCELLED, LXI_IO. What was removed before stays so.
 lxi_status lxi_tree_prune(const struct lxi_tree *tree,
                           const struct lxi_tree_prune_options *options,
                           struct lxi_tree_pruned *pruned,

@@ -102,7 +102,7 @@ func (r *runner) treeStep(words []string) bool {
 		}
 	case "tree-prune":
 		after := time.Duration(r.number(words[2])) * time.Second
-		done, err := r.tree.Prune(&lxdimage.TreePruneOptions{Keep: uint32(r.number(words[1])), After: &after})
+		done, err := r.tree.Prune(r.ctx, &lxdimage.TreePruneOptions{Keep: uint32(r.number(words[1])), After: &after})
 		if !r.failed(err) {
 			r.line("versions %d files %d bytes %d waiting %d", done.Versions, done.Files, done.Bytes, done.Waiting)
 		}

@@ -95,7 +95,7 @@ func (r *runner) openStore(path string) {
 
 func (r *runner) prune(word string) {
 	unused := time.Duration(r.seconds(word).Unix()) * time.Second
-	pruned, err := r.store.Prune(&lxdimage.PruneOptions{UnusedFor: &unused})
+	pruned, err := r.store.Prune(r.ctx, &lxdimage.PruneOptions{UnusedFor: &unused})
 	if r.failed(err) {
 		return
 	}

@@ -127,6 +127,8 @@ pub struct lxi_tree_prune_options {
     pub keep: u32,
     /// With LXI_TREE_PRUNE_AFTER: for how long files stay that left the list, since readers may hold an older one.
     pub after_seconds: u64,
+    /// Cancellation and omissions of the call, or NULL.
+    pub monitor: *const lxi_monitor,
 }
 
 /// Removes nothing, and tells what would be removed.
@@ -172,14 +174,8 @@ pub struct TreeReportView {
     findings: Vec<Report>,
 }
 
-versioned!(
-    lxi_tree_options,
-    lxi_tree_add_options,
-    lxi_tree_image,
-    lxi_tree_prune_options,
-    lxi_tree_pruned,
-    lxi_tree_report_info,
-);
+versioned!(lxi_tree_options, lxi_tree_add_options, lxi_tree_image, lxi_tree_pruned, lxi_tree_report_info,);
+versioned!(lxi_tree_prune_options since monitor);
 handles! {
     lxi_tree(35) = Tree;
     lxi_tree_listing(36) = Vec<StreamImage>;
@@ -287,7 +283,7 @@ pub unsafe extern "C" fn lxi_tree_remove(
 
 /// Takes old versions out of the list, and removes files that left it long enough ago. `options` and `pruned` may be NULL.
 ///
-/// Threads: any. Errors: LXI_BUSY, LXI_MALFORMED, LXI_IO.
+/// Threads: any. Errors: LXI_BUSY, LXI_MALFORMED, LXI_CANCELLED, LXI_IO. What was removed before stays so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_tree_prune(
     tree: *const lxi_tree,
@@ -305,6 +301,8 @@ pub unsafe extern "C" fn lxi_tree_prune(
         if flags & LXI_TREE_PRUNE_AFTER != 0 {
             options = options.after(Duration::from_secs(given.after_seconds));
         }
+        let monitor = monitor_from(given.monitor)?;
+        monitor.check()?;
         let PrunedTree { versions, files, bytes, waiting, .. } = handle::get(tree)?.lock()?.prune(&options)?;
         if pruned.is_null() {
             return Ok(());
