@@ -39,17 +39,17 @@
  *    697  Metadata
  *    915  Images as files: open, verify, unpack
  *   1376  Pack, convert, compare
- *   1619  Disks of virtual machines
- *   1757  Templates
- *   2000  Keys, statements, policies
- *   2335  Stores: open, list, find
- *   2730  Stores: import, edit, export, keep in order
- *   3246  OCI layouts and bundles
- *   3370  Settings and remotes
- *   3825  Registries
- *   3887  Static trees and mirrors
- *   4229  Deltas
- *   4296  Servers
+ *   1622  Disks of virtual machines
+ *   1765  Templates
+ *   2008  Keys, statements, policies
+ *   2347  Stores: open, list, find
+ *   2744  Stores: import, edit, export, keep in order
+ *   3260  OCI layouts and bundles
+ *   3387  Settings and remotes
+ *   3845  Registries
+ *   3909  Static trees and mirrors
+ *   4252  Deltas
+ *   4319  Servers
  */
 
 #ifndef LXD_IMAGE_H
@@ -1210,8 +1210,8 @@ typedef struct lxi_unpack_options {
     size_t id_map_len;
     // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
-    // What the disk of a virtual machine is written as: `raw`, which is sparse, or `qcow2`; empty or `keep`: as it is. Refused for a container
-    // but with LXI_UNPACK_DISK_IF_ANY.
+    // What the disk of a virtual machine is written as: `raw`, which is sparse, or `qcow2`; empty or `keep`: as it is.
+    // Refused for a container but with LXI_UNPACK_DISK_IF_ANY.
     struct lxi_str disk_format;
 } lxi_unpack_options;
 
@@ -1420,8 +1420,8 @@ typedef struct lxi_pack_options {
     const struct lxi_monitor *monitor;
     // The format of the disk: `raw`, `qcow2`, `vmdk`, `ova`, `vhd` or `vhdx`; empty to recognise it, and raw never is.
     struct lxi_str disk_input;
-    // How the clusters of the disk are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`. Empty: a qcow2 disk stays as it is,
-    // and another one gets zlib.
+    // How the clusters of the disk are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`. Empty: a qcow2 disk
+    // stays as it is, and another one gets zlib.
     struct lxi_str disk_compression;
 } lxi_pack_options;
 
@@ -1449,9 +1449,11 @@ typedef struct lxi_convert_options {
     uint32_t flags;
     // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
-    // `qcow2`: the disk of a virtual machine is written anew, through temporary files; empty or `keep`: it stays as it is.
+    // `qcow2`: the disk of a virtual machine is written anew, through temporary files; empty or `keep`: it stays as it
+    // is.
     struct lxi_str disk_format;
-    // How the clusters of a disk that is written anew are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`; empty for zlib.
+    // How the clusters of a disk that is written anew are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`;
+    // empty for zlib.
     struct lxi_str disk_compression;
 } lxi_convert_options;
 
@@ -1483,8 +1485,9 @@ lxi_status lxi_pack(const struct lxi_pack_options *options,
                     struct lxi_written **written,
                     struct lxi_error **error);
 
-// Packs the metadata file of a split image alone, with the templates, to the file `out`: for a rootfs that is there already. `options` name no
-// tree and no disk. The fingerprint is that of this file, not of an image. `written` may be NULL.
+// Packs the metadata file of a split image alone, with the templates, to the file `out`: for a rootfs that is there
+// already. `options` name no tree and no disk. The fingerprint is that of this file, not of an image. `written` may be
+// NULL.
 //
 // Owner, threads and errors: as `lxi_pack`; LXI_INVALID_INPUT for options about a rootfs.
 lxi_status lxi_pack_metadata(const struct lxi_pack_options *options,
@@ -1620,8 +1623,8 @@ lxi_status lxi_differences_free(struct lxi_differences *found);
 
 // A disk image: qcow2, VMDK, OVA, VHD, VHDX or raw. Read-only, so it may be shared between threads.
 //
-// A disk that needs another file (a backing file, external data, a parent, further parts) is refused with LXI_UNSUPPORTED, whose
-// message names the file: nothing but the one file is ever opened.
+// A disk that needs another file (a backing file, external data, a parent, further parts) is refused with
+// LXI_UNSUPPORTED, whose message names the file: nothing but the one file is ever opened.
 typedef struct lxi_disk lxi_disk;
 
 // How a disk is opened. NULL, or all but `size` zero: its format is recognised, and raw never is.
@@ -1664,8 +1667,8 @@ typedef struct lxi_disk_write_options {
     size_t size;
     // `qcow2` or `raw`; empty for qcow2.
     struct lxi_str format;
-    // How the clusters of a qcow2 disk are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`; empty for zlib. Refused for a
-    // raw disk.
+    // How the clusters of a qcow2 disk are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`; empty for zlib.
+    // Refused for a raw disk.
     struct lxi_str compression;
     // Bytes of a cluster of a qcow2 disk, a power of two from 512 to 2 MiB; 0 for 64 KiB. Refused for a raw disk.
     uint64_t cluster_size;
@@ -1680,7 +1683,8 @@ typedef struct lxi_disk_write_options {
 // The output is a block device, which a raw disk is written to; it is on the device when the call returns.
 #define LXI_DISK_TO_DEVICE 1
 
-// A disk that was written; filled by `lxi_disk_write` and `lxi_staged_move_disk`. Set `size` to `sizeof(lxi_disk_written)` before.
+// A disk that was written; filled by `lxi_disk_write` and `lxi_staged_move_disk`. Set `size` to
+// `sizeof(lxi_disk_written)` before.
 typedef struct lxi_disk_written {
     // The size of this structure in bytes, set by the caller.
     size_t size;
@@ -1692,9 +1696,10 @@ typedef struct lxi_disk_written {
 
 // Opens a disk image, also one in a compressed file, which is decoded to a temporary file. `options` may be NULL.
 //
-// Owner: the caller, who frees it with `lxi_disk_free`. Threads: any. Errors: LXI_UNSUPPORTED for what needs another file, for
-// encryption, for unknown features, and for content without a magic number that `options` don't call raw; LXI_MALFORMED;
-// LXI_INVALID_INPUT for another format than the one that is asked for, and for a stream; LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO.
+// Owner: the caller, who frees it with `lxi_disk_free`. Threads: any. Errors: LXI_UNSUPPORTED for what needs another
+// file, for encryption, for unknown features, and for content without a magic number that `options` don't call raw;
+// LXI_MALFORMED; LXI_INVALID_INPUT for another format than the one that is asked for, and for a stream;
+// LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO.
 lxi_status lxi_disk_open(const struct lxi_input *input,
                          const struct lxi_disk_options *options,
                          struct lxi_disk **disk,
@@ -1705,8 +1710,8 @@ lxi_status lxi_disk_open(const struct lxi_input *input,
 // Owner: the texts belong to the disk. Threads: any. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_disk_get(const struct lxi_disk *disk, struct lxi_disk_info *info, struct lxi_error **error);
 
-// Bytes of the disk that are not known to be zeros: what a sparse raw file of it takes at most. Reads and checks all tables, and no
-// data. `monitor` may be NULL.
+// Bytes of the disk that are not known to be zeros: what a sparse raw file of it takes at most. Reads and checks all
+// tables, and no data. `monitor` may be NULL.
 //
 // Threads: any. Errors: LXI_MALFORMED for tables that overlap; LXI_LIMIT_EXCEEDED (`disk_map`); LXI_CANCELLED; LXI_IO.
 lxi_status lxi_disk_allocated(const struct lxi_disk *disk,
@@ -1714,11 +1719,11 @@ lxi_status lxi_disk_allocated(const struct lxi_disk *disk,
                               uint64_t *bytes,
                               struct lxi_error **error);
 
-// Reads what the virtual machine sees from `offset` on: up to `capacity` bytes to `buffer`, and how many to `got`: fewer only at the end of
-// the disk, and 0 past it.
+// Reads what the virtual machine sees from `offset` on: up to `capacity` bytes to `buffer`, and how many to `got`:
+// fewer only at the end of the disk, and 0 past it.
 //
-// Threads: any, also several with one disk. Errors: LXI_MALFORMED for a part of the disk that can't be decoded; LXI_IO. What `buffer`
-// holds then is not said.
+// Threads: any, also several with one disk. Errors: LXI_MALFORMED for a part of the disk that can't be decoded;
+// LXI_IO. What `buffer` holds then is not said.
 lxi_status lxi_disk_read_at(const struct lxi_disk *disk,
                             uint64_t offset,
                             uint8_t *buffer,
@@ -1726,23 +1731,26 @@ lxi_status lxi_disk_read_at(const struct lxi_disk *disk,
                             size_t *got,
                             struct lxi_error **error);
 
-// Writes the disk to `out`, a new file, or a block device with LXI_DISK_TO_DEVICE. A raw file is sparse. `options` and `written` may be
-// NULL.
+// Writes the disk to `out`, a new file, or a block device with LXI_DISK_TO_DEVICE. A raw file is sparse. `options` and
+// `written` may be NULL.
 //
-// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_BUSY for a device that is mounted or in use; LXI_INVALID_INPUT for what is no block
-// device, one that is too small, a format that is none, and options that a raw disk has none of; LXI_MALFORMED; LXI_LIMIT_EXCEEDED;
-// LXI_CANCELLED; LXI_STORAGE_FULL; LXI_IO. A new file is removed then; a device may hold a part of the disk.
+// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_BUSY for a device that is mounted or in use; LXI_INVALID_INPUT for
+// what is no block device, one that is too small, a format that is none, and options that a raw disk has none of;
+// LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_STORAGE_FULL; LXI_IO. A new file is removed then; a device may
+// hold a part of the disk.
 lxi_status lxi_disk_write(const struct lxi_disk *disk,
                           struct lxi_str out,
                           const struct lxi_disk_write_options *options,
                           struct lxi_disk_written *written,
                           struct lxi_error **error);
 
-// Moves the disk of a staged image of a virtual machine to `out`, a new raw file, or a block device with LXI_DISK_TO_DEVICE: the rest is
-// committed without it. The image must be verified or accepted before, as a device can't be put back. Of `options`, which may be NULL,
-// flags, threads and monitor count; the format is raw. `written` may be NULL.
+// Moves the disk of a staged image of a virtual machine to `out`, a new raw file, or a block device with
+// LXI_DISK_TO_DEVICE: the rest is committed without it. The image must be verified or accepted before, as a device
+// can't be put back. Of `options`, which may be NULL, flags, threads and monitor count; the format is raw. `written`
+// may be NULL.
 //
-// Threads: one at a time. Errors: those of `lxi_disk_write`; LXI_INVALID_INPUT for a container, and for an image that is not verified.
+// Threads: one at a time. Errors: those of `lxi_disk_write`; LXI_INVALID_INPUT for a container, and for an image that
+// is not verified.
 lxi_status lxi_staged_move_disk(struct lxi_staged *staged,
                                 struct lxi_str out,
                                 const struct lxi_disk_write_options *options,
@@ -1837,8 +1845,8 @@ lxi_status lxi_template_parse(struct lxi_bytes source,
                               struct lxi_template **parsed,
                               struct lxi_error **error);
 
-// Renders a template. `limits` may be NULL. It can't be cancelled, and need not be: `template_steps` and the other limits of templates bound how
-// long it takes, whatever the template asks for.
+// Renders a template. `limits` may be NULL. It can't be cancelled, and need not be: `template_steps` and the other
+// limits of templates bound how long it takes, whatever the template asks for.
 //
 // Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any, also several with one template and
 // one context. Errors: LXI_TEMPLATE if it asks for what can't be, LXI_LIMIT_EXCEEDED if it writes, works or nests too
@@ -2011,11 +2019,12 @@ typedef struct lxi_public_key lxi_public_key;
 // randomness.
 lxi_status lxi_secret_key_generate(struct lxi_secret_key **key, struct lxi_error **error);
 
-// Parses a key: the text of a secret key file of `minisign`, or PEM of PKCS#8. `passphrase` may be empty; it is used only for
-// a key that is encrypted, which takes seconds and the memory that the file says, 1 GiB for keys of `minisign`.
+// Parses a key: the text of a secret key file of `minisign`, or PEM of PKCS#8. `passphrase` may be empty; it is used
+// only for a key that is encrypted, which takes seconds and the memory that the file says, 1 GiB for keys of
+// `minisign`.
 //
-// Owner: the caller, who frees it with `lxi_secret_key_free`. Threads: any. Errors: LXI_INVALID_INPUT for an encrypted key
-// without a passphrase; LXI_UNTRUSTED for a wrong passphrase or a damaged key; LXI_MALFORMED; LXI_UNSUPPORTED;
+// Owner: the caller, who frees it with `lxi_secret_key_free`. Threads: any. Errors: LXI_INVALID_INPUT for an encrypted
+// key without a passphrase; LXI_UNTRUSTED for a wrong passphrase or a damaged key; LXI_MALFORMED; LXI_UNSUPPORTED;
 // LXI_LIMIT_EXCEEDED.
 lxi_status lxi_secret_key_parse(struct lxi_bytes content,
                                 struct lxi_bytes passphrase,
@@ -2030,11 +2039,11 @@ lxi_status lxi_secret_key_read(struct lxi_str path,
                                struct lxi_secret_key **key,
                                struct lxi_error **error);
 
-// The key as the text of a secret key file of `minisign`, encrypted unless `passphrase` is empty. The buffer is as secret as
-// the key; freeing it does not overwrite it.
+// The key as the text of a secret key file of `minisign`, encrypted unless `passphrase` is empty. The buffer is as
+// secret as the key; freeing it does not overwrite it.
 //
-// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_UNSUPPORTED for a key that was read
-// from PEM; LXI_IO if the system has no randomness.
+// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_UNSUPPORTED for a key that
+// was read from PEM; LXI_IO if the system has no randomness.
 lxi_status lxi_secret_key_to_text(const struct lxi_secret_key *key,
                                   struct lxi_bytes passphrase,
                                   struct lxi_buffer **text,
@@ -2054,11 +2063,9 @@ lxi_status lxi_secret_key_free(struct lxi_secret_key *key);
 
 // Parses a key: the file that `minisign -G` writes, its second line alone, or PEM (`-----BEGIN PUBLIC KEY-----`).
 //
-// Owner: the caller, who frees it with `lxi_public_key_free`. Threads: any. Errors: LXI_MALFORMED; LXI_UNSUPPORTED for a key of
-// another algorithm.
-lxi_status lxi_public_key_parse(struct lxi_bytes content,
-                                struct lxi_public_key **key,
-                                struct lxi_error **error);
+// Owner: the caller, who frees it with `lxi_public_key_free`. Threads: any. Errors: LXI_MALFORMED; LXI_UNSUPPORTED for
+// a key of another algorithm.
+lxi_status lxi_public_key_parse(struct lxi_bytes content, struct lxi_public_key **key, struct lxi_error **error);
 
 // Reads a key from the file at `path`, as `lxi_public_key_parse` does.
 //
@@ -2080,7 +2087,8 @@ lxi_status lxi_public_key_id(const struct lxi_public_key *key, struct lxi_str *i
 // Threads: any, the key being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_public_key_free(struct lxi_public_key *key);
 
-// Signed statements about images: in-toto statements in DSSE envelopes. Read-only, so it may be shared between threads.
+// Signed statements about images: in-toto statements in DSSE envelopes. Read-only, so it may be shared between
+// threads.
 typedef struct lxi_statements lxi_statements;
 
 // What is stated about an image. NULL, or all but `size` zero: that the signer vouches for it.
@@ -2095,8 +2103,8 @@ typedef struct lxi_statement_options {
     const struct lxi_monitor *monitor;
 } lxi_statement_options;
 
-// A signed statement; filled by `lxi_statements_at`. Set `size` to `sizeof(lxi_statement)` before. What it says is a claim of
-// whoever signed it.
+// A signed statement; filled by `lxi_statements_at`. Set `size` to `sizeof(lxi_statement)` before. What it says is a
+// claim of whoever signed it.
 typedef struct lxi_statement {
     // The size of this structure in bytes, set by the caller.
     size_t size;
@@ -2112,8 +2120,9 @@ typedef struct lxi_statement {
 
 // Signs a statement about the image with this fingerprint, with all `keys`. `options` may be NULL.
 //
-// Owner: the caller, who frees the result, one statement, with `lxi_statements_free`. Threads: any. Errors: LXI_INVALID_INPUT
-// without a key, and for a type that is no URI; LXI_MALFORMED for a predicate that is no JSON object.
+// Owner: the caller, who frees the result, one statement, with `lxi_statements_free`. Threads: any. Errors:
+// LXI_INVALID_INPUT without a key, and for a type that is no URI; LXI_MALFORMED for a predicate that is no JSON
+// object.
 lxi_status lxi_statement_sign(const struct lxi_fingerprint *fingerprint,
                               const struct lxi_secret_key *const *keys,
                               size_t keys_len,
@@ -2121,12 +2130,12 @@ lxi_status lxi_statement_sign(const struct lxi_fingerprint *fingerprint,
                               struct lxi_statements **signed_,
                               struct lxi_error **error);
 
-// Signs a statement about an image of a store, with the fingerprint and the sha256 of each of its files as subjects, and keeps it
-// beside the image. Reads the image's files. `options` and `signed` may be NULL.
+// Signs a statement about an image of a store, with the fingerprint and the sha256 of each of its files as subjects,
+// and keeps it beside the image. Reads the image's files. `options` and `signed` may be NULL.
 //
 // Owner: the caller, who frees the result, one statement, with `lxi_statements_free`. Threads: any. Errors: as
-// `lxi_statement_sign` and `lxi_store_attach_statements`; LXI_MISMATCH if the bytes in the store are not those of the image;
-// LXI_CANCELLED.
+// `lxi_statement_sign` and `lxi_store_attach_statements`; LXI_MISMATCH if the bytes in the store are not those of the
+// image; LXI_CANCELLED.
 lxi_status lxi_store_sign(const struct lxi_store *store,
                           const struct lxi_fingerprint *fingerprint,
                           const struct lxi_secret_key *const *keys,
@@ -2135,10 +2144,11 @@ lxi_status lxi_store_sign(const struct lxi_store *store,
                           struct lxi_statements **signed_,
                           struct lxi_error **error);
 
-// Parses statements: one envelope in JSON, or a bundle with one on each line. Parsed is not verified. `limits` may be NULL.
+// Parses statements: one envelope in JSON, or a bundle with one on each line. Parsed is not verified. `limits` may be
+// NULL.
 //
-// Owner: the caller, who frees the result with `lxi_statements_free`. Threads: any. Errors: LXI_MALFORMED; LXI_UNSUPPORTED for
-// another kind of payload; LXI_LIMIT_EXCEEDED (`statement`, `statements`).
+// Owner: the caller, who frees the result with `lxi_statements_free`. Threads: any. Errors: LXI_MALFORMED;
+// LXI_UNSUPPORTED for another kind of payload; LXI_LIMIT_EXCEEDED (`statement`, `statements`).
 lxi_status lxi_statements_parse(struct lxi_bytes content,
                                 const struct lxi_limits *limits,
                                 struct lxi_statements **parsed,
@@ -2146,18 +2156,18 @@ lxi_status lxi_statements_parse(struct lxi_bytes content,
 
 // The statements about an image of a store. Nobody has verified them.
 //
-// Owner: the caller, who frees the result with `lxi_statements_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MALFORMED when
-// the catalog is damaged; LXI_IO.
+// Owner: the caller, who frees the result with `lxi_statements_free`. Threads: any. Errors: LXI_NOT_FOUND;
+// LXI_MALFORMED when the catalog is damaged; LXI_IO.
 lxi_status lxi_store_statements(const struct lxi_store *store,
                                 const struct lxi_fingerprint *fingerprint,
                                 struct lxi_statements **found,
                                 struct lxi_error **error);
 
-// Keeps statements about an image beside it: servers give them out, and exports to a registry, a tree or a bundle take them along.
-// Those that are there already change nothing.
+// Keeps statements about an image beside it: servers give them out, and exports to a registry, a tree or a bundle take
+// them along. Those that are there already change nothing.
 //
-// Threads: any. Errors: LXI_NOT_FOUND; LXI_MISMATCH for a statement about another image; LXI_LIMIT_EXCEEDED (`statements`);
-// LXI_BUSY; LXI_IO.
+// Threads: any. Errors: LXI_NOT_FOUND; LXI_MISMATCH for a statement about another image; LXI_LIMIT_EXCEEDED
+// (`statements`); LXI_BUSY; LXI_IO.
 lxi_status lxi_store_attach_statements(const struct lxi_store *store,
                                        const struct lxi_fingerprint *fingerprint,
                                        const struct lxi_statements *given,
@@ -2186,8 +2196,8 @@ lxi_status lxi_statements_signed_by(const struct lxi_statements *given,
                                     bool *yes,
                                     struct lxi_error **error);
 
-// Fails unless one of the statements is about the image with this fingerprint, of this type unless that is empty, and signed by at
-// least one of `keys`. `count` gets how many are, and may be NULL.
+// Fails unless one of the statements is about the image with this fingerprint, of this type unless that is empty, and
+// signed by at least one of `keys`. `count` gets how many are, and may be NULL.
 //
 // Threads: any. Errors: LXI_UNTRUSTED.
 lxi_status lxi_statements_verify(const struct lxi_statements *given,
@@ -2210,8 +2220,8 @@ lxi_status lxi_statements_bundle(const struct lxi_statements *given,
 // Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_statements_free(struct lxi_statements *given);
 
-// Rules about what images need. Read-only, so it may be shared between threads. `lxi_store_options` takes one: then each way
-// into the store asks it.
+// Rules about what images need. Read-only, so it may be shared between threads. `lxi_store_options` takes one: then
+// each way into the store asks it.
 typedef struct lxi_policy lxi_policy;
 
 // Why an image was admitted, and who vouches for it. Read-only, so it may be shared between threads.
@@ -2239,8 +2249,8 @@ typedef struct lxi_candidate {
     struct lxi_str list_key;
 } lxi_candidate;
 
-// Why an image was admitted; filled by `lxi_admission_get`. Set `size` to `sizeof(lxi_admission_info)` before. Times are seconds
-// since 1970, and 0 where there is none.
+// Why an image was admitted; filled by `lxi_admission_get`. Set `size` to `sizeof(lxi_admission_info)` before. Times
+// are seconds since 1970, and 0 where there is none.
 typedef struct lxi_admission_info {
     // The size of this structure in bytes, set by the caller.
     size_t size;
@@ -2260,17 +2270,18 @@ typedef struct lxi_admission_info {
     int64_t list_noted_at;
 } lxi_admission_info;
 
-// Reads a policy from a file in TOML, as TRUST.md describes it. Files of keys that it names are relative to its directory, and names
-// of remotes are those of `settings`, which may be NULL if it names none.
+// Reads a policy from a file in TOML, as TRUST.md describes it. Files of keys that it names are relative to its
+// directory, and names of remotes are those of `settings`, which may be NULL if it names none.
 //
-// Owner: the caller, who frees it with `lxi_policy_free`. Threads: any. Errors: LXI_INVALID_INPUT for what is no policy, unknown
-// keys and unknown remotes; those of `lxi_public_key_read`; LXI_IO; LXI_LIMIT_EXCEEDED.
+// Owner: the caller, who frees it with `lxi_policy_free`. Threads: any. Errors: LXI_INVALID_INPUT for what is no
+// policy, unknown keys and unknown remotes; those of `lxi_public_key_read`; LXI_IO; LXI_LIMIT_EXCEEDED.
 lxi_status lxi_policy_read(struct lxi_str path,
                            const struct lxi_settings *settings,
                            struct lxi_policy **policy,
                            struct lxi_error **error);
 
-// Parses a policy. `directory` is where files of keys are looked for. `settings` may be NULL, as for `lxi_policy_read`.
+// Parses a policy. `directory` is where files of keys are looked for. `settings` may be NULL, as for
+// `lxi_policy_read`.
 //
 // Owner, threads and errors: as `lxi_policy_read`.
 lxi_status lxi_policy_parse(struct lxi_str text,
@@ -2286,8 +2297,8 @@ lxi_status lxi_policy_free(struct lxi_policy *policy);
 
 // Judges an image that is in no store. `admission` may be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_UNTRUSTED, with the rule and what
-// is missing.
+// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_UNTRUSTED, with the
+// rule and what is missing.
 lxi_status lxi_policy_admit(const struct lxi_policy *policy,
                             const struct lxi_candidate *candidate,
                             struct lxi_admission **admission,
@@ -2295,18 +2306,19 @@ lxi_status lxi_policy_admit(const struct lxi_policy *policy,
 
 // Judges an image of a store, by what the store keeps about it. `admission` may be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_UNTRUSTED, with the rule and what
-// is missing; LXI_NOT_FOUND; LXI_MALFORMED when the catalog is damaged; LXI_IO.
+// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_UNTRUSTED, with the
+// rule and what is missing; LXI_NOT_FOUND; LXI_MALFORMED when the catalog is damaged; LXI_IO.
 lxi_status lxi_store_ask_policy(const struct lxi_store *store,
                                 const struct lxi_policy *policy,
                                 const struct lxi_fingerprint *fingerprint,
                                 struct lxi_admission **admission,
                                 struct lxi_error **error);
 
-// Who vouched for an image of a store when it became visible: the signed list that named it, and what the store's policy answered.
+// Who vouched for an image of a store when it became visible: the signed list that named it, and what the store's
+// policy answered.
 //
-// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MALFORMED when the
-// catalog is damaged; LXI_IO.
+// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_NOT_FOUND;
+// LXI_MALFORMED when the catalog is damaged; LXI_IO.
 lxi_status lxi_store_vouched(const struct lxi_store *store,
                              const struct lxi_fingerprint *fingerprint,
                              struct lxi_admission **admission,
@@ -2359,8 +2371,9 @@ typedef struct lxi_store_options {
     lxi_clock_fn clock;
     // Handed to `clock`.
     void *clock_user;
-    // What images need before this handle makes them visible, whatever brings them: imports, copies, refreshes, caches, uploads
-    // to a server of it, new aliases. NULL for nothing. An image that is refused fails with LXI_UNTRUSTED.
+    // What images need before this handle makes them visible, whatever brings them: imports, copies, refreshes,
+    // caches, uploads to a server of it, new aliases. NULL for nothing. An image that is refused fails with
+    // LXI_UNTRUSTED.
     const struct lxi_policy *policy;
 } lxi_store_options;
 
@@ -2384,14 +2397,14 @@ lxi_status lxi_store_open(struct lxi_str path,
                           struct lxi_store **store,
                           struct lxi_error **error);
 
-// Opens a store whose catalog and images are at the addresses that a text in TOML says: `catalog` is the path of an SQLite
-// database or `postgresql://USER@HOST/DATABASE`, `blobs` a directory, `s3://BUCKET/PREFIX`, `gs://…` or `az://…`; a table
-// `[s3]` may have `endpoint`, `region`, `allow_http` and `path_style`, and `scratch` is a local directory for what arrives.
-// Relative paths start at `directory`. Credentials come from the engines' usual environment variables and files.
-// `options` may be NULL.
+// Opens a store whose catalog and images are at the addresses that a text in TOML says: `catalog` is the path of an
+// SQLite database or `postgresql://USER@HOST/DATABASE`, `blobs` a directory, `s3://BUCKET/PREFIX`, `gs://…` or
+// `az://…`; a table `[s3]` may have `endpoint`, `region`, `allow_http` and `path_style`, and `scratch` is a local
+// directory for what arrives. Relative paths start at `directory`. Credentials come from the engines' usual
+// environment variables and files. `options` may be NULL.
 //
-// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: as `lxi_store_open`; LXI_MALFORMED with the
-// line for a text that is no description.
+// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: as `lxi_store_open`; LXI_MALFORMED with
+// the line for a text that is no description.
 lxi_status lxi_store_open_described(struct lxi_str description,
                                     struct lxi_str directory,
                                     const struct lxi_store_options *options,
@@ -2604,11 +2617,11 @@ lxi_status lxi_image_list_at(const struct lxi_image_list *images,
 // Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_image_list_free(struct lxi_image_list *images);
 
-// Why images are not in the list that `lxi_store_list` gives for these filters: those that don't meet all of them, with a sentence for each
-// that they miss. The ones that miss fewest come first. All of them are in memory at once.
+// Why images are not in the list that `lxi_store_list` gives for these filters: those that don't meet all of them,
+// with a sentence for each that they miss. The ones that miss fewest come first. All of them are in memory at once.
 //
-// Owner: the caller, who frees the result with `lxi_near_misses_free`. Threads: any. Errors: LXI_INVALID_INPUT for a filter that is none,
-// LXI_MALFORMED when the catalog is damaged, LXI_IO.
+// Owner: the caller, who frees the result with `lxi_near_misses_free`. Threads: any. Errors: LXI_INVALID_INPUT for a
+// filter that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
 lxi_status lxi_store_explain(const struct lxi_store *store,
                              const struct lxi_str *filters,
                              size_t filters_len,
@@ -2622,7 +2635,8 @@ lxi_status lxi_near_misses_len(const struct lxi_near_misses *misses, size_t *len
 
 // The image with an index from 0, and how many filters it does not meet (`reasons` may be NULL).
 //
-// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND for an
+// index past the end.
 lxi_status lxi_near_misses_at(const struct lxi_near_misses *misses,
                               size_t index,
                               struct lxi_stored_image **image,
@@ -3263,8 +3277,8 @@ lxi_status lxi_names_at(const struct lxi_names *names, size_t index, struct lxi_
 // Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_names_free(struct lxi_names *names);
 
-// Which image of an OCI layout is meant, and what a container image becomes. NULL, or all but `size` zero: the only image, for this
-// machine, on all cores.
+// Which image of an OCI layout is meant, and what a container image becomes. NULL, or all but `size` zero: the only
+// image, for this machine, on all cores.
 typedef struct lxi_layout_options {
     // The size of this structure in bytes.
     size_t size;
@@ -3305,25 +3319,26 @@ typedef struct lxi_bundle_options {
 // Aliases that are taken move; an image that thereby loses its last one is deleted, unless it is to be kept.
 #define LXI_BUNDLE_REUSE_ALIASES 2
 
-// The names of the images in an OCI layout, a directory or a tar that is not compressed. `limits` and `monitor` may be NULL.
+// The names of the images in an OCI layout, a directory or a tar that is not compressed. `limits` and `monitor` may be
+// NULL.
 //
-// Owner: the caller, who frees the list with `lxi_names_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MALFORMED for what is no
-// layout; LXI_UNSUPPORTED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO.
+// Owner: the caller, who frees the list with `lxi_names_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MALFORMED for
+// what is no layout; LXI_UNSUPPORTED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO.
 lxi_status lxi_layout_names(struct lxi_str path,
                             const struct lxi_limits *limits,
                             const struct lxi_monitor *monitor,
                             struct lxi_names **names,
                             struct lxi_error **error);
 
-// Imports an image of an OCI layout: one of LXD or Incus as it is, with the statements that the layout has beside it, and a container
-// image as the instance image that it becomes. What can't be taken along is an omission of the monitor of `import_options`. Both
-// options, `image` and `incus_fingerprint` may be NULL; the last one gets the fingerprint that Incus would give a container image, and
-// zeros for another one.
+// Imports an image of an OCI layout: one of LXD or Incus as it is, with the statements that the layout has beside it,
+// and a container image as the instance image that it becomes. What can't be taken along is an omission of the monitor
+// of `import_options`. Both options, `image` and `incus_fingerprint` may be NULL; the last one gets the fingerprint
+// that Incus would give a container image, and zeros for another one.
 //
-// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: those of `lxi_store_import`;
-// LXI_NOT_FOUND, with the names that are there; LXI_AMBIGUOUS without a name where there are several; LXI_UNSUPPORTED for what
-// is no such image, and where none is for the machine; LXI_INVALID_INPUT for LXI_LAYOUT_SYSTEM with an image of LXD or Incus. The
-// store is as it was.
+// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: those of
+// `lxi_store_import`; LXI_NOT_FOUND, with the names that are there; LXI_AMBIGUOUS without a name where there are
+// several; LXI_UNSUPPORTED for what is no such image, and where none is for the machine; LXI_INVALID_INPUT for
+// LXI_LAYOUT_SYSTEM with an image of LXD or Incus. The store is as it was.
 lxi_status lxi_store_import_layout(const struct lxi_store *store,
                                    struct lxi_str path,
                                    const struct lxi_layout_options *options,
@@ -3332,10 +3347,11 @@ lxi_status lxi_store_import_layout(const struct lxi_store *store,
                                    struct lxi_fingerprint *incus_fingerprint,
                                    struct lxi_error **error);
 
-// Writes a container image of an OCI layout to the new file `out`, as an instance image. `options`, `monitor` and `written` may be NULL.
+// Writes a container image of an OCI layout to the new file `out`, as an instance image. `options`, `monitor` and
+// `written` may be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_written_free`. Threads: any. Errors: as `lxi_store_import_layout` and `lxi_pack`;
-// LXI_UNSUPPORTED for an image of LXD or Incus, which needs no conversion.
+// Owner: the caller, who frees the result with `lxi_written_free`. Threads: any. Errors: as `lxi_store_import_layout`
+// and `lxi_pack`; LXI_UNSUPPORTED for an image of LXD or Incus, which needs no conversion.
 lxi_status lxi_layout_write(struct lxi_str path,
                             const struct lxi_layout_options *options,
                             struct lxi_str out,
@@ -3343,12 +3359,12 @@ lxi_status lxi_layout_write(struct lxi_str path,
                             struct lxi_written **written,
                             struct lxi_error **error);
 
-// Writes images of a store with their aliases and the statements about them to a bundle: an OCI layout that is a new tar, or a new
-// directory if `path` ends in a slash. The same images give the same bytes. What a bundle can't hold is an omission of `monitor`,
-// which may be NULL.
+// Writes images of a store with their aliases and the statements about them to a bundle: an OCI layout that is a new
+// tar, or a new directory if `path` ends in a slash. The same images give the same bytes. What a bundle can't hold is
+// an omission of `monitor`, which may be NULL.
 //
-// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_NOT_FOUND for an image that is not there; LXI_INVALID_INPUT without an image;
-// LXI_MISMATCH where the bytes in the store are damaged; LXI_CANCELLED; LXI_IO. Nothing is left then.
+// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_NOT_FOUND for an image that is not there; LXI_INVALID_INPUT without an
+// image; LXI_MISMATCH where the bytes in the store are damaged; LXI_CANCELLED; LXI_IO. Nothing is left then.
 lxi_status lxi_bundle_create(const struct lxi_store *store,
                              const struct lxi_fingerprint *fingerprints,
                              size_t fingerprints_len,
@@ -3356,11 +3372,12 @@ lxi_status lxi_bundle_create(const struct lxi_store *store,
                              const struct lxi_monitor *monitor,
                              struct lxi_error **error);
 
-// Imports all images of a bundle, or of any OCI layout, with their names as aliases and the statements about them. An image that is in
-// the store already gets the aliases. What can't be taken is an omission of the monitor. `options` and `images` may be NULL.
+// Imports all images of a bundle, or of any OCI layout, with their names as aliases and the statements about them. An
+// image that is in the store already gets the aliases. What can't be taken is an omission of the monitor. `options`
+// and `images` may be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_image_list_free`. Threads: any. Errors: those of `lxi_store_import_layout`;
-// LXI_NOT_FOUND for a layout without an image. Images that were imported before stay.
+// Owner: the caller, who frees the result with `lxi_image_list_free`. Threads: any. Errors: those of
+// `lxi_store_import_layout`; LXI_NOT_FOUND for a layout without an image. Images that were imported before stay.
 lxi_status lxi_bundle_import(const struct lxi_store *store,
                              struct lxi_str path,
                              const struct lxi_bundle_options *options,
@@ -3384,10 +3401,11 @@ typedef struct lxi_known_remote {
     uint32_t flags;
     // Padding; must be 0.
     uint32_t reserved;
-    // Its URL, such as `https://host:8443`; without a scheme it is https, and has LXD's port. A simplestreams server may be
-    // a directory: `file:///DIR`. Filled without secrets.
+    // Its URL, such as `https://host:8443`; without a scheme it is https, and has LXD's port. A simplestreams server
+    // may be a directory: `file:///DIR`. Filled without secrets.
     struct lxi_str url;
-    // `lxd`, `incus`, `simplestreams` or `oci`, a registry; for `lxi_remote_connect` also `direct`, the URL of one image. Empty for `lxd`.
+    // `lxd`, `incus`, `simplestreams` or `oci`, a registry; for `lxi_remote_connect` also `direct`, the URL of one
+    // image. Empty for `lxd`.
     struct lxi_str protocol;
     // The certificate that it must show, in PEM, where no known authority signed it; or empty.
     struct lxi_str certificate;
@@ -3399,7 +3417,8 @@ typedef struct lxi_known_remote {
     struct lxi_str auth_file;
 } lxi_known_remote;
 
-// Only public images are used: the client certificate is not shown, and a registry is asked anonymously. Simplestreams servers always are.
+// Only public images are used: the client certificate is not shown, and a registry is asked anonymously. Simplestreams
+// servers always are.
 #define LXI_REMOTE_PUBLIC 1
 
 // Plain HTTP may be spoken with it, although it is another machine.
@@ -3458,8 +3477,9 @@ lxi_status lxi_remote_list_free(struct lxi_remote_list *remotes);
 
 // Adds a remote. Nothing is asked of the server: `lxi_remote_first_use` says whether it can be trusted.
 //
-// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_INVALID_INPUT for a name with a colon, a slash or a blank, for `local`,
-// and for an invalid URL; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate that is not PEM; LXI_IO.
+// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_INVALID_INPUT for a name with a colon, a slash or a blank, for
+// `local`, and for an invalid URL; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate that is
+// not PEM; LXI_IO.
 lxi_status lxi_settings_add(const struct lxi_settings *settings,
                             struct lxi_str name,
                             const struct lxi_known_remote *remote,
@@ -3486,8 +3506,8 @@ lxi_status lxi_settings_set_url(const struct lxi_settings *settings,
                                 struct lxi_str url,
                                 struct lxi_error **error);
 
-// The client certificate of these settings in PEM, which the owner of a server adds to the trusted ones. Made, with its
-// key, if there is none yet; the key never leaves the directory.
+// The client certificate of these settings in PEM, which the owner of a server adds to the trusted ones. Made, with
+// its key, if there is none yet; the key never leaves the directory.
 //
 // Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_MALFORMED when the files
 // can't be parsed, LXI_IO.
@@ -3495,9 +3515,9 @@ lxi_status lxi_settings_certificate(const struct lxi_settings *settings,
                                     struct lxi_buffer **pem,
                                     struct lxi_error **error);
 
-// Asks a server for its certificate, and says whether it can be trusted: trust on first use, as `lxc remote add` has it.
-// With LXI_TRUST_UNKNOWN, `pem` gets the certificate, to be shown (`fingerprint`, which may be NULL) and pinned if its
-// owner confirms it; else it stays NULL. `options` and `monitor` may be NULL.
+// Asks a server for its certificate, and says whether it can be trusted: trust on first use, as `lxc remote add` has
+// it. With LXI_TRUST_UNKNOWN, `pem` gets the certificate, to be shown (`fingerprint`, which may be NULL) and pinned if
+// its owner confirms it; else it stays NULL. `options` and `monitor` may be NULL.
 //
 // Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_REMOTE when it can't be
 // reached, or shows another certificate than the pinned one; LXI_INVALID_INPUT for plain HTTP that is not allowed.
@@ -3603,9 +3623,9 @@ typedef struct lxi_upload_options {
 
 // Connects to a server by its address. Nothing is sent yet. `options` may be NULL.
 //
-// Owner: the caller, who frees it with `lxi_remote_free`. Threads: any. Errors: LXI_INVALID_INPUT for an invalid URL, and
-// for plain HTTP that is not allowed; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate that is
-// not PEM.
+// Owner: the caller, who frees it with `lxi_remote_free`. Threads: any. Errors: LXI_INVALID_INPUT for an invalid URL,
+// and for plain HTTP that is not allowed; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate
+// that is not PEM.
 lxi_status lxi_remote_connect(const struct lxi_known_remote *address,
                               const struct lxi_client_options *options,
                               struct lxi_remote **remote,
@@ -3627,8 +3647,8 @@ lxi_status lxi_settings_connect(const struct lxi_settings *settings,
 // Threads: any, the remote being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_remote_free(struct lxi_remote *remote);
 
-// The image that `reference` names there now: an alias, a fingerprint, or the first digits of one. What the server does
-// not say stays empty. `wanted` and `monitor` may be NULL.
+// The image that `reference` names there now: an alias, a fingerprint, or the first digits of one. What the server
+// does not say stays empty. `wanted` and `monitor` may be NULL.
 //
 // Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint names
 // other machines or similar aliases; LXI_AMBIGUOUS; LXI_UNSUPPORTED for an image whose fingerprint is known only after
@@ -3644,8 +3664,8 @@ lxi_status lxi_remote_resolve(const struct lxi_remote *remote,
 // The images there that this client may see and that meet all filters. Entries that can't be used are omissions of
 // `monitor`, which may be NULL.
 //
-// Owner: the caller, who frees the cursor with `lxi_image_cursor_free`; it may outlive the remote. Threads: any. Errors:
-// LXI_INVALID_INPUT for a filter that is none; LXI_UNSUPPORTED where there is no list; LXI_UNTRUSTED as for
+// Owner: the caller, who frees the cursor with `lxi_image_cursor_free`; it may outlive the remote. Threads: any.
+// Errors: LXI_INVALID_INPUT for a filter that is none; LXI_UNSUPPORTED where there is no list; LXI_UNTRUSTED as for
 // `lxi_remote_resolve`; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
 lxi_status lxi_remote_images(const struct lxi_remote *remote,
                              const struct lxi_str *filters,
@@ -3654,13 +3674,13 @@ lxi_status lxi_remote_images(const struct lxi_remote *remote,
                              struct lxi_image_cursor **cursor,
                              struct lxi_error **error);
 
-// Sends an image of a store, with its properties, to an LXD or Incus server, which must trust this client. An image that
-// the server has already gets what `options` say, and its bytes are not sent. Statements about it go along to a server of
-// this library; elsewhere that they stay behind is an omission of the monitor. `options` may be NULL.
+// Sends an image of a store, with its properties, to an LXD or Incus server, which must trust this client. An image
+// that the server has already gets what `options` say, and its bytes are not sent. Statements about it go along to a
+// server of this library; elsewhere that they stay behind is an omission of the monitor. `options` may be NULL.
 //
 // Threads: any. Errors: LXI_UNSUPPORTED for a remote that is no such server; LXI_NOT_FOUND for an image that is not in
-// the store; LXI_ALREADY_EXISTS for an alias that is taken; LXI_MISMATCH when other bytes arrived; LXI_REMOTE, also when
-// it does not trust this client; LXI_CANCELLED.
+// the store; LXI_ALREADY_EXISTS for an alias that is taken; LXI_MISMATCH when other bytes arrived; LXI_REMOTE, also
+// when it does not trust this client; LXI_CANCELLED.
 lxi_status lxi_remote_upload(const struct lxi_remote *remote,
                              const struct lxi_store *store,
                              const struct lxi_fingerprint *fingerprint,
@@ -3824,8 +3844,8 @@ lxi_status lxi_refresh_report_free(struct lxi_refresh_report *report);
 
 /* ==== Registries ==== */
 
-// How an image is pushed to a registry. NULL, or all but `size` zero: under the tag of the reference, which must be free or mean
-// the same image.
+// How an image is pushed to a registry. NULL, or all but `size` zero: under the tag of the reference, which must be
+// free or mean the same image.
 typedef struct lxi_push_options {
     // The size of this structure in bytes.
     size_t size;
@@ -3849,13 +3869,14 @@ typedef struct lxi_push_options {
 // Tags that mean another image for the same machine move, instead of being an error.
 #define LXI_PUSH_REUSE_TAGS 2
 
-// Pushes an image of a store to a registry, as an artifact that `lxi_store_copy_from` fetches again, with the statements about it.
-// `reference` is `REPOSITORY[:TAG]`. Files that the registry has are not sent again. `options` and `digest`, which gets that of the
-// image's manifest, may be NULL.
+// Pushes an image of a store to a registry, as an artifact that `lxi_store_copy_from` fetches again, with the
+// statements about it. `reference` is `REPOSITORY[:TAG]`. Files that the registry has are not sent again. `options`
+// and `digest`, which gets that of the image's manifest, may be NULL.
 //
-// Owner: the caller, who frees the digest with `lxi_buffer_free`. Threads: any. Errors: LXI_UNSUPPORTED for a remote that is no
-// registry; LXI_INVALID_INPUT for a reference by digest, and a tag that is none; LXI_ALREADY_EXISTS for a tag that means another
-// image; LXI_NOT_FOUND for an image that is not in the store; LXI_MISMATCH; LXI_REMOTE; LXI_CANCELLED.
+// Owner: the caller, who frees the digest with `lxi_buffer_free`. Threads: any. Errors: LXI_UNSUPPORTED for a remote
+// that is no registry; LXI_INVALID_INPUT for a reference by digest, and a tag that is none; LXI_ALREADY_EXISTS for a
+// tag that means another image; LXI_NOT_FOUND for an image that is not in the store; LXI_MISMATCH; LXI_REMOTE;
+// LXI_CANCELLED.
 lxi_status lxi_remote_push(const struct lxi_remote *remote,
                            const struct lxi_store *store,
                            const struct lxi_fingerprint *fingerprint,
@@ -3864,21 +3885,22 @@ lxi_status lxi_remote_push(const struct lxi_remote *remote,
                            struct lxi_buffer **digest,
                            struct lxi_error **error);
 
-// The tags of a repository of a registry, or with an empty `repository` the names of all repositories, sorted. Many registries don't
-// list the latter. `monitor` may be NULL.
+// The tags of a repository of a registry, or with an empty `repository` the names of all repositories, sorted. Many
+// registries don't list the latter. `monitor` may be NULL.
 //
-// Owner: the caller, who frees the list with `lxi_names_free`. Threads: any. Errors: LXI_UNSUPPORTED for a remote that is no
-// registry; LXI_NOT_FOUND; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
+// Owner: the caller, who frees the list with `lxi_names_free`. Threads: any. Errors: LXI_UNSUPPORTED for a remote that
+// is no registry; LXI_NOT_FOUND; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
 lxi_status lxi_remote_tags(const struct lxi_remote *remote,
                            struct lxi_str repository,
                            const struct lxi_monitor *monitor,
                            struct lxi_names **names,
                            struct lxi_error **error);
 
-// One repository of a registry as a remote whose images can be listed and mirrored: `lxi_remote_images`, `lxi_mirror_to_store`.
+// One repository of a registry as a remote whose images can be listed and mirrored: `lxi_remote_images`,
+// `lxi_mirror_to_store`.
 //
-// Owner: the caller, who frees it with `lxi_remote_free`; it may outlive the registry. Threads: any. Errors: LXI_UNSUPPORTED for a
-// remote that is no registry; LXI_INVALID_INPUT for a name that is none.
+// Owner: the caller, who frees it with `lxi_remote_free`; it may outlive the registry. Threads: any. Errors:
+// LXI_UNSUPPORTED for a remote that is no registry; LXI_INVALID_INPUT for a name that is none.
 lxi_status lxi_remote_repository(const struct lxi_remote *remote,
                                  struct lxi_str repository,
                                  struct lxi_remote **within,
@@ -4019,9 +4041,9 @@ typedef struct lxi_tree_report_info {
 
 // Opens the tree in a directory. `options` may be NULL.
 //
-// Owner: the caller, who frees it with `lxi_tree_free`. Threads: any. Errors: LXI_NOT_FOUND when there is none and none
-// is to be made; LXI_MALFORMED and LXI_LIMIT_EXCEEDED for a list that can't be read; LXI_BUSY while another process makes
-// it; LXI_IO.
+// Owner: the caller, who frees it with `lxi_tree_free`. Threads: any. Errors: LXI_NOT_FOUND when there is none and
+// none is to be made; LXI_MALFORMED and LXI_LIMIT_EXCEEDED for a list that can't be read; LXI_BUSY while another
+// process makes it; LXI_IO.
 lxi_status lxi_tree_open(struct lxi_str path,
                          const struct lxi_tree_options *options,
                          struct lxi_tree **tree,
@@ -4035,9 +4057,9 @@ lxi_status lxi_tree_free(struct lxi_tree *tree);
 // Verifies an image, one file with `second` NULL, or metadata and rootfs in either order, stores its files under their
 // digests, and lists it. `options` and `fingerprint` may be NULL.
 //
-// Threads: any. Errors: LXI_ALREADY_EXISTS when it is listed; LXI_INVALID_INPUT without `os` or `release`, and for an alias
-// that a list can't hold; LXI_MISMATCH; those of verifying an image; LXI_BUSY while another process writes; LXI_CANCELLED;
-// LXI_IO. Nothing of it is listed then.
+// Threads: any. Errors: LXI_ALREADY_EXISTS when it is listed; LXI_INVALID_INPUT without `os` or `release`, and for an
+// alias that a list can't hold; LXI_MISMATCH; those of verifying an image; LXI_BUSY while another process writes;
+// LXI_CANCELLED; LXI_IO. Nothing of it is listed then.
 lxi_status lxi_tree_add(const struct lxi_tree *tree,
                         const struct lxi_input *first,
                         const struct lxi_input *second,
@@ -4053,7 +4075,8 @@ lxi_status lxi_tree_remove(const struct lxi_tree *tree,
                            size_t fingerprints_len,
                            struct lxi_error **error);
 
-// Takes old versions out of the list, and removes files that left it long enough ago. `options` and `pruned` may be NULL.
+// Takes old versions out of the list, and removes files that left it long enough ago. `options` and `pruned` may be
+// NULL.
 //
 // Threads: any. Errors: LXI_BUSY, LXI_MALFORMED, LXI_CANCELLED, LXI_IO. What was removed before stays so.
 lxi_status lxi_tree_prune(const struct lxi_tree *tree,
@@ -4102,8 +4125,8 @@ lxi_status lxi_tree_listing_free(struct lxi_tree_listing *listing);
 // Reads every file that the list names, and computes every fingerprint. `monitor` may be NULL; files without a digest
 // are its omissions.
 //
-// Owner: the caller, who frees the result with `lxi_tree_report_free`. Threads: any. Errors: LXI_MALFORMED when index or
-// list can't be read, LXI_CANCELLED, LXI_IO. What is wrong with a file is no error but a finding.
+// Owner: the caller, who frees the result with `lxi_tree_report_free`. Threads: any. Errors: LXI_MALFORMED when index
+// or list can't be read, LXI_CANCELLED, LXI_IO. What is wrong with a file is no error but a finding.
 lxi_status lxi_tree_verify(const struct lxi_tree *tree,
                            const struct lxi_monitor *monitor,
                            struct lxi_tree_report **report,
@@ -4299,8 +4322,8 @@ lxi_status lxi_delta_apply(struct lxi_str old_file,
 typedef struct lxi_server lxi_server;
 
 // Takes one line of the server's log, without its end: a request that was answered, or a note. Called from one thread
-// at a time, which is not the caller's, until the server is stopped. A call that takes long loses later lines, and delays
-// no request. Must not unwind or jump out, and must not stop or free the server.
+// at a time, which is not the caller's, until the server is stopped. A call that takes long loses later lines, and
+// delays no request. Must not unwind or jump out, and must not stop or free the server.
 typedef void (*lxi_log_fn)(void *user, struct lxi_str line);
 
 // How a store is served. Set `size` to `sizeof(lxi_server_options)` and say where to listen; the rest may be zero.
@@ -4321,8 +4344,8 @@ typedef struct lxi_server_options {
     struct lxi_str key;
     // Where a certificate is kept that is made at the first start; used where `certificate` is empty. Or empty.
     struct lxi_str directory;
-    // Certificates of clients that may see and change everything: a file, or a directory with `*.crt` and `*.pem`, read
-    // again when it changes. Empty for none.
+    // Certificates of clients that may see and change everything: a file, or a directory with `*.crt` and `*.pem`,
+    // read again when it changes. Empty for none.
     struct lxi_str trusted;
     // The name of the server on its pages, or empty.
     struct lxi_str name;
@@ -4336,11 +4359,12 @@ typedef struct lxi_server_options {
     lxi_log_fn log;
     // Handed to `log`; must live until the server is stopped.
     void *log_user;
-    // The remotes that trusted clients may name as the source of an image, by the settings of a user; NULL: the server fetches nothing, and
-    // sends nothing to other servers.
+    // The remotes that trusted clients may name as the source of an image, by the settings of a user; NULL: the server
+    // fetches nothing, and sends nothing to other servers.
     const struct lxi_settings *settings;
-    // A remote of `settings` whose public images are offered to all clients, and cached when one asks for them; or empty. An image that is
-    // larger than the limit `cache` is not fetched, and the least recently used ones go when all are; eight downloads run at once.
+    // A remote of `settings` whose public images are offered to all clients, and cached when one asks for them; or
+    // empty. An image that is larger than the limit `cache` is not fetched, and the least recently used ones go when
+    // all are; eight downloads run at once.
     struct lxi_str upstream;
     // How other servers are spoken to, or NULL.
     const struct lxi_client_options *client;
@@ -4355,15 +4379,16 @@ typedef struct lxi_server_options {
 // Starts a server of the store, on threads of its own: to LXD and Incus, to tools of simplestreams, for import by URL,
 // and as pages for people. It answers when this call returns, and goes on when the store is freed.
 //
-// Owner: the caller, who frees it with `lxi_server_free`. Threads: any. Errors: LXI_INVALID_INPUT for an address that is
-// none, for TLS without a certificate, and for plain HTTP to other machines without the flag; LXI_MALFORMED for a
+// Owner: the caller, who frees it with `lxi_server_free`. Threads: any. Errors: LXI_INVALID_INPUT for an address that
+// is none, for TLS without a certificate, and for plain HTTP to other machines without the flag; LXI_MALFORMED for a
 // certificate, a key or trusted certificates that can't be read; LXI_IO when an address can't be bound.
 lxi_status lxi_server_start(const struct lxi_store *store,
                             const struct lxi_server_options *options,
                             struct lxi_server **server,
                             struct lxi_error **error);
 
-// A URL that the server listens at, with an index from 0, in the order of `listen`; port 0 is replaced by the chosen one.
+// A URL that the server listens at, with an index from 0, in the order of `listen`; port 0 is replaced by the chosen
+// one.
 //
 // Owner: the text belongs to the server. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_server_url_at(const struct lxi_server *server,
@@ -4378,12 +4403,12 @@ lxi_status lxi_server_fingerprint(const struct lxi_server *server,
                                   struct lxi_fingerprint *fingerprint,
                                   struct lxi_error **error);
 
-// Stops the server: it takes no more connections, lets running requests end for the grace time, cuts those that go on, and
-// this call returns, in some seconds more at most. After it `log` is not called any more. A second call does nothing.
+// Stops the server: it takes no more connections, lets running requests end for the grace time, cuts those that go on,
+// and this call returns, in some seconds more at most. After it `log` is not called any more. A second call does
+// nothing.
 //
 // Threads: any, but not from `log`. Errors: why the server ended before, if it did: LXI_IO.
-lxi_status lxi_server_stop(const struct lxi_server *server,
-                           struct lxi_error **error);
+lxi_status lxi_server_stop(const struct lxi_server *server, struct lxi_error **error);
 
 // Stops the server as `lxi_server_stop` does, if it runs, and frees it; NULL is allowed.
 //

@@ -24,8 +24,8 @@ use crate::verify::threads;
 
 /// A disk image: qcow2, VMDK, OVA, VHD, VHDX or raw. Read-only, so it may be shared between threads.
 ///
-/// A disk that needs another file (a backing file, external data, a parent, further parts) is refused with LXI_UNSUPPORTED, whose
-/// message names the file: nothing but the one file is ever opened.
+/// A disk that needs another file (a backing file, external data, a parent, further parts) is refused with
+/// LXI_UNSUPPORTED, whose message names the file: nothing but the one file is ever opened.
 pub struct lxi_disk {
     _opaque: (),
 }
@@ -76,8 +76,8 @@ pub struct lxi_disk_write_options {
     pub size: usize,
     /// `qcow2` or `raw`; empty for qcow2.
     pub format: lxi_str,
-    /// How the clusters of a qcow2 disk are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`; empty for zlib. Refused for a
-    /// raw disk.
+    /// How the clusters of a qcow2 disk are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`; empty for zlib.
+    /// Refused for a raw disk.
     pub compression: lxi_str,
     /// Bytes of a cluster of a qcow2 disk, a power of two from 512 to 2 MiB; 0 for 64 KiB. Refused for a raw disk.
     pub cluster_size: u64,
@@ -92,7 +92,8 @@ pub struct lxi_disk_write_options {
 /// The output is a block device, which a raw disk is written to; it is on the device when the call returns.
 pub const LXI_DISK_TO_DEVICE: u32 = 1;
 
-/// A disk that was written; filled by `lxi_disk_write` and `lxi_staged_move_disk`. Set `size` to `sizeof(lxi_disk_written)` before.
+/// A disk that was written; filled by `lxi_disk_write` and `lxi_staged_move_disk`. Set `size` to
+/// `sizeof(lxi_disk_written)` before.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct lxi_disk_written {
@@ -124,9 +125,10 @@ pub(crate) unsafe fn disk_output(given: lxi_str) -> Result<Option<DiskOutput>> {
 
 /// Opens a disk image, also one in a compressed file, which is decoded to a temporary file. `options` may be NULL.
 ///
-/// Owner: the caller, who frees it with `lxi_disk_free`. Threads: any. Errors: LXI_UNSUPPORTED for what needs another file, for
-/// encryption, for unknown features, and for content without a magic number that `options` don't call raw; LXI_MALFORMED;
-/// LXI_INVALID_INPUT for another format than the one that is asked for, and for a stream; LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO.
+/// Owner: the caller, who frees it with `lxi_disk_free`. Threads: any. Errors: LXI_UNSUPPORTED for what needs another
+/// file, for encryption, for unknown features, and for content without a magic number that `options` don't call raw;
+/// LXI_MALFORMED; LXI_INVALID_INPUT for another format than the one that is asked for, and for a stream;
+/// LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_disk_open(
     input: *const lxi_input,
@@ -176,8 +178,8 @@ pub unsafe extern "C" fn lxi_disk_get(
     })
 }
 
-/// Bytes of the disk that are not known to be zeros: what a sparse raw file of it takes at most. Reads and checks all tables, and no
-/// data. `monitor` may be NULL.
+/// Bytes of the disk that are not known to be zeros: what a sparse raw file of it takes at most. Reads and checks all
+/// tables, and no data. `monitor` may be NULL.
 ///
 /// Threads: any. Errors: LXI_MALFORMED for tables that overlap; LXI_LIMIT_EXCEEDED (`disk_map`); LXI_CANCELLED; LXI_IO.
 #[unsafe(no_mangle)]
@@ -194,11 +196,11 @@ pub unsafe extern "C" fn lxi_disk_allocated(
     })
 }
 
-/// Reads what the virtual machine sees from `offset` on: up to `capacity` bytes to `buffer`, and how many to `got`: fewer only at the end of
-/// the disk, and 0 past it.
+/// Reads what the virtual machine sees from `offset` on: up to `capacity` bytes to `buffer`, and how many to `got`:
+/// fewer only at the end of the disk, and 0 past it.
 ///
-/// Threads: any, also several with one disk. Errors: LXI_MALFORMED for a part of the disk that can't be decoded; LXI_IO. What `buffer`
-/// holds then is not said.
+/// Threads: any, also several with one disk. Errors: LXI_MALFORMED for a part of the disk that can't be decoded;
+/// LXI_IO. What `buffer` holds then is not said.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_disk_read_at(
     disk: *const lxi_disk,
@@ -262,12 +264,13 @@ unsafe fn write(
     disk.write_qcow2(target, &options, monitor)
 }
 
-/// Writes the disk to `out`, a new file, or a block device with LXI_DISK_TO_DEVICE. A raw file is sparse. `options` and `written` may be
-/// NULL.
+/// Writes the disk to `out`, a new file, or a block device with LXI_DISK_TO_DEVICE. A raw file is sparse. `options` and
+/// `written` may be NULL.
 ///
-/// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_BUSY for a device that is mounted or in use; LXI_INVALID_INPUT for what is no block
-/// device, one that is too small, a format that is none, and options that a raw disk has none of; LXI_MALFORMED; LXI_LIMIT_EXCEEDED;
-/// LXI_CANCELLED; LXI_STORAGE_FULL; LXI_IO. A new file is removed then; a device may hold a part of the disk.
+/// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_BUSY for a device that is mounted or in use; LXI_INVALID_INPUT for
+/// what is no block device, one that is too small, a format that is none, and options that a raw disk has none of;
+/// LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_STORAGE_FULL; LXI_IO. A new file is removed then; a device may
+/// hold a part of the disk.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_disk_write(
     disk: *const lxi_disk,
@@ -312,11 +315,13 @@ unsafe fn fill_written(place: *mut lxi_disk_written, done: WrittenDisk) -> Resul
     args::fill(place, &lxi_disk_written { size: 0, virtual_size: done.virtual_size, bytes: done.bytes })
 }
 
-/// Moves the disk of a staged image of a virtual machine to `out`, a new raw file, or a block device with LXI_DISK_TO_DEVICE: the rest is
-/// committed without it. The image must be verified or accepted before, as a device can't be put back. Of `options`, which may be NULL,
-/// flags, threads and monitor count; the format is raw. `written` may be NULL.
+/// Moves the disk of a staged image of a virtual machine to `out`, a new raw file, or a block device with
+/// LXI_DISK_TO_DEVICE: the rest is committed without it. The image must be verified or accepted before, as a device
+/// can't be put back. Of `options`, which may be NULL, flags, threads and monitor count; the format is raw. `written`
+/// may be NULL.
 ///
-/// Threads: one at a time. Errors: those of `lxi_disk_write`; LXI_INVALID_INPUT for a container, and for an image that is not verified.
+/// Threads: one at a time. Errors: those of `lxi_disk_write`; LXI_INVALID_INPUT for a container, and for an image that
+/// is not verified.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_staged_move_disk(
     staged: *mut lxi_staged,

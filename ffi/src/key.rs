@@ -66,11 +66,12 @@ pub unsafe extern "C" fn lxi_secret_key_generate(
     })
 }
 
-/// Parses a key: the text of a secret key file of `minisign`, or PEM of PKCS#8. `passphrase` may be empty; it is used only for
-/// a key that is encrypted, which takes seconds and the memory that the file says, 1 GiB for keys of `minisign`.
+/// Parses a key: the text of a secret key file of `minisign`, or PEM of PKCS#8. `passphrase` may be empty; it is used
+/// only for a key that is encrypted, which takes seconds and the memory that the file says, 1 GiB for keys of
+/// `minisign`.
 ///
-/// Owner: the caller, who frees it with `lxi_secret_key_free`. Threads: any. Errors: LXI_INVALID_INPUT for an encrypted key
-/// without a passphrase; LXI_UNTRUSTED for a wrong passphrase or a damaged key; LXI_MALFORMED; LXI_UNSUPPORTED;
+/// Owner: the caller, who frees it with `lxi_secret_key_free`. Threads: any. Errors: LXI_INVALID_INPUT for an encrypted
+/// key without a passphrase; LXI_UNTRUSTED for a wrong passphrase or a damaged key; LXI_MALFORMED; LXI_UNSUPPORTED;
 /// LXI_LIMIT_EXCEEDED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_secret_key_parse(
@@ -105,11 +106,11 @@ pub unsafe extern "C" fn lxi_secret_key_read(
     })
 }
 
-/// The key as the text of a secret key file of `minisign`, encrypted unless `passphrase` is empty. The buffer is as secret as
-/// the key; freeing it does not overwrite it.
+/// The key as the text of a secret key file of `minisign`, encrypted unless `passphrase` is empty. The buffer is as
+/// secret as the key; freeing it does not overwrite it.
 ///
-/// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_UNSUPPORTED for a key that was read
-/// from PEM; LXI_IO if the system has no randomness.
+/// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_UNSUPPORTED for a key that
+/// was read from PEM; LXI_IO if the system has no randomness.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_secret_key_to_text(
     key: *const lxi_secret_key,
@@ -150,8 +151,8 @@ pub unsafe extern "C" fn lxi_secret_key_free(key: *mut lxi_secret_key) -> lxi_st
 
 /// Parses a key: the file that `minisign -G` writes, its second line alone, or PEM (`-----BEGIN PUBLIC KEY-----`).
 ///
-/// Owner: the caller, who frees it with `lxi_public_key_free`. Threads: any. Errors: LXI_MALFORMED; LXI_UNSUPPORTED for a key of
-/// another algorithm.
+/// Owner: the caller, who frees it with `lxi_public_key_free`. Threads: any. Errors: LXI_MALFORMED; LXI_UNSUPPORTED for
+/// a key of another algorithm.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_public_key_parse(
     content: lxi_bytes,

@@ -20,8 +20,8 @@ use crate::stored::{lxi_stored_image, stored};
 use crate::types::*;
 use crate::verify::threads;
 
-/// Which image of an OCI layout is meant, and what a container image becomes. NULL, or all but `size` zero: the only image, for this
-/// machine, on all cores.
+/// Which image of an OCI layout is meant, and what a container image becomes. NULL, or all but `size` zero: the only
+/// image, for this machine, on all cores.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct lxi_layout_options {
@@ -86,10 +86,11 @@ unsafe fn layout_options(pointer: *const lxi_layout_options) -> Result<LayoutOpt
     Ok(options)
 }
 
-/// The names of the images in an OCI layout, a directory or a tar that is not compressed. `limits` and `monitor` may be NULL.
+/// The names of the images in an OCI layout, a directory or a tar that is not compressed. `limits` and `monitor` may be
+/// NULL.
 ///
-/// Owner: the caller, who frees the list with `lxi_names_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MALFORMED for what is no
-/// layout; LXI_UNSUPPORTED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO.
+/// Owner: the caller, who frees the list with `lxi_names_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MALFORMED for
+/// what is no layout; LXI_UNSUPPORTED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_layout_names(
     path: lxi_str,
@@ -108,15 +109,15 @@ pub unsafe extern "C" fn lxi_layout_names(
     })
 }
 
-/// Imports an image of an OCI layout: one of LXD or Incus as it is, with the statements that the layout has beside it, and a container
-/// image as the instance image that it becomes. What can't be taken along is an omission of the monitor of `import_options`. Both
-/// options, `image` and `incus_fingerprint` may be NULL; the last one gets the fingerprint that Incus would give a container image, and
-/// zeros for another one.
+/// Imports an image of an OCI layout: one of LXD or Incus as it is, with the statements that the layout has beside it,
+/// and a container image as the instance image that it becomes. What can't be taken along is an omission of the monitor
+/// of `import_options`. Both options, `image` and `incus_fingerprint` may be NULL; the last one gets the fingerprint
+/// that Incus would give a container image, and zeros for another one.
 ///
-/// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: those of `lxi_store_import`;
-/// LXI_NOT_FOUND, with the names that are there; LXI_AMBIGUOUS without a name where there are several; LXI_UNSUPPORTED for what
-/// is no such image, and where none is for the machine; LXI_INVALID_INPUT for LXI_LAYOUT_SYSTEM with an image of LXD or Incus. The
-/// store is as it was.
+/// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: those of
+/// `lxi_store_import`; LXI_NOT_FOUND, with the names that are there; LXI_AMBIGUOUS without a name where there are
+/// several; LXI_UNSUPPORTED for what is no such image, and where none is for the machine; LXI_INVALID_INPUT for
+/// LXI_LAYOUT_SYSTEM with an image of LXD or Incus. The store is as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_import_layout(
     store: *const lxi_store,
@@ -149,10 +150,11 @@ pub unsafe extern "C" fn lxi_store_import_layout(
     })
 }
 
-/// Writes a container image of an OCI layout to the new file `out`, as an instance image. `options`, `monitor` and `written` may be NULL.
+/// Writes a container image of an OCI layout to the new file `out`, as an instance image. `options`, `monitor` and
+/// `written` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_written_free`. Threads: any. Errors: as `lxi_store_import_layout` and `lxi_pack`;
-/// LXI_UNSUPPORTED for an image of LXD or Incus, which needs no conversion.
+/// Owner: the caller, who frees the result with `lxi_written_free`. Threads: any. Errors: as `lxi_store_import_layout`
+/// and `lxi_pack`; LXI_UNSUPPORTED for an image of LXD or Incus, which needs no conversion.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_layout_write(
     path: lxi_str,
@@ -174,12 +176,12 @@ pub unsafe extern "C" fn lxi_layout_write(
     })
 }
 
-/// Writes images of a store with their aliases and the statements about them to a bundle: an OCI layout that is a new tar, or a new
-/// directory if `path` ends in a slash. The same images give the same bytes. What a bundle can't hold is an omission of `monitor`,
-/// which may be NULL.
+/// Writes images of a store with their aliases and the statements about them to a bundle: an OCI layout that is a new
+/// tar, or a new directory if `path` ends in a slash. The same images give the same bytes. What a bundle can't hold is
+/// an omission of `monitor`, which may be NULL.
 ///
-/// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_NOT_FOUND for an image that is not there; LXI_INVALID_INPUT without an image;
-/// LXI_MISMATCH where the bytes in the store are damaged; LXI_CANCELLED; LXI_IO. Nothing is left then.
+/// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_NOT_FOUND for an image that is not there; LXI_INVALID_INPUT without an
+/// image; LXI_MISMATCH where the bytes in the store are damaged; LXI_CANCELLED; LXI_IO. Nothing is left then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_bundle_create(
     store: *const lxi_store,
@@ -211,11 +213,12 @@ pub unsafe extern "C" fn lxi_bundle_create(
     })
 }
 
-/// Imports all images of a bundle, or of any OCI layout, with their names as aliases and the statements about them. An image that is in
-/// the store already gets the aliases. What can't be taken is an omission of the monitor. `options` and `images` may be NULL.
+/// Imports all images of a bundle, or of any OCI layout, with their names as aliases and the statements about them. An
+/// image that is in the store already gets the aliases. What can't be taken is an omission of the monitor. `options`
+/// and `images` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_image_list_free`. Threads: any. Errors: those of `lxi_store_import_layout`;
-/// LXI_NOT_FOUND for a layout without an image. Images that were imported before stay.
+/// Owner: the caller, who frees the result with `lxi_image_list_free`. Threads: any. Errors: those of
+/// `lxi_store_import_layout`; LXI_NOT_FOUND for a layout without an image. Images that were imported before stay.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_bundle_import(
     store: *const lxi_store,

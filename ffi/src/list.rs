@@ -69,11 +69,11 @@ pub unsafe extern "C" fn lxi_image_list_free(images: *mut lxi_image_list) -> lxi
     free(images)
 }
 
-/// Why images are not in the list that `lxi_store_list` gives for these filters: those that don't meet all of them, with a sentence for each
-/// that they miss. The ones that miss fewest come first. All of them are in memory at once.
+/// Why images are not in the list that `lxi_store_list` gives for these filters: those that don't meet all of them,
+/// with a sentence for each that they miss. The ones that miss fewest come first. All of them are in memory at once.
 ///
-/// Owner: the caller, who frees the result with `lxi_near_misses_free`. Threads: any. Errors: LXI_INVALID_INPUT for a filter that is none,
-/// LXI_MALFORMED when the catalog is damaged, LXI_IO.
+/// Owner: the caller, who frees the result with `lxi_near_misses_free`. Threads: any. Errors: LXI_INVALID_INPUT for a
+/// filter that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_explain(
     store: *const lxi_store,
@@ -107,7 +107,8 @@ pub unsafe extern "C" fn lxi_near_misses_len(
 
 /// The image with an index from 0, and how many filters it does not meet (`reasons` may be NULL).
 ///
-/// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+/// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND for an
+/// index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_near_misses_at(
     misses: *const lxi_near_misses,

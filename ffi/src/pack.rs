@@ -65,8 +65,8 @@ pub struct lxi_pack_options {
     pub monitor: *const lxi_monitor,
     /// The format of the disk: `raw`, `qcow2`, `vmdk`, `ova`, `vhd` or `vhdx`; empty to recognise it, and raw never is.
     pub disk_input: lxi_str,
-    /// How the clusters of the disk are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`. Empty: a qcow2 disk stays as it is,
-    /// and another one gets zlib.
+    /// How the clusters of the disk are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`. Empty: a qcow2 disk
+    /// stays as it is, and another one gets zlib.
     pub disk_compression: lxi_str,
 }
 
@@ -95,9 +95,11 @@ pub struct lxi_convert_options {
     pub flags: u32,
     /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
-    /// `qcow2`: the disk of a virtual machine is written anew, through temporary files; empty or `keep`: it stays as it is.
+    /// `qcow2`: the disk of a virtual machine is written anew, through temporary files; empty or `keep`: it stays as it
+    /// is.
     pub disk_format: lxi_str,
-    /// How the clusters of a disk that is written anew are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`; empty for zlib.
+    /// How the clusters of a disk that is written anew are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`;
+    /// empty for zlib.
     pub disk_compression: lxi_str,
 }
 
@@ -266,8 +268,9 @@ pub unsafe extern "C" fn lxi_pack(
     })
 }
 
-/// Packs the metadata file of a split image alone, with the templates, to the file `out`: for a rootfs that is there already. `options` name no
-/// tree and no disk. The fingerprint is that of this file, not of an image. `written` may be NULL.
+/// Packs the metadata file of a split image alone, with the templates, to the file `out`: for a rootfs that is there
+/// already. `options` name no tree and no disk. The fingerprint is that of this file, not of an image. `written` may be
+/// NULL.
 ///
 /// Owner, threads and errors: as `lxi_pack`; LXI_INVALID_INPUT for options about a rootfs.
 #[unsafe(no_mangle)]

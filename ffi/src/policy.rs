@@ -14,8 +14,8 @@ use crate::statement::{envelopes, lxi_statements};
 use crate::store::lxi_store;
 use crate::types::*;
 
-/// Rules about what images need. Read-only, so it may be shared between threads. `lxi_store_options` takes one: then each way
-/// into the store asks it.
+/// Rules about what images need. Read-only, so it may be shared between threads. `lxi_store_options` takes one: then
+/// each way into the store asks it.
 pub struct lxi_policy {
     _opaque: (),
 }
@@ -49,8 +49,8 @@ pub struct lxi_candidate {
     pub list_key: lxi_str,
 }
 
-/// Why an image was admitted; filled by `lxi_admission_get`. Set `size` to `sizeof(lxi_admission_info)` before. Times are seconds
-/// since 1970, and 0 where there is none.
+/// Why an image was admitted; filled by `lxi_admission_get`. Set `size` to `sizeof(lxi_admission_info)` before. Times
+/// are seconds since 1970, and 0 where there is none.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct lxi_admission_info {
@@ -92,11 +92,11 @@ unsafe fn with_settings(policy: Policy, settings: *const lxi_settings) -> Result
     }
 }
 
-/// Reads a policy from a file in TOML, as TRUST.md describes it. Files of keys that it names are relative to its directory, and names
-/// of remotes are those of `settings`, which may be NULL if it names none.
+/// Reads a policy from a file in TOML, as TRUST.md describes it. Files of keys that it names are relative to its
+/// directory, and names of remotes are those of `settings`, which may be NULL if it names none.
 ///
-/// Owner: the caller, who frees it with `lxi_policy_free`. Threads: any. Errors: LXI_INVALID_INPUT for what is no policy, unknown
-/// keys and unknown remotes; those of `lxi_public_key_read`; LXI_IO; LXI_LIMIT_EXCEEDED.
+/// Owner: the caller, who frees it with `lxi_policy_free`. Threads: any. Errors: LXI_INVALID_INPUT for what is no
+/// policy, unknown keys and unknown remotes; those of `lxi_public_key_read`; LXI_IO; LXI_LIMIT_EXCEEDED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_policy_read(
     path: lxi_str,
@@ -112,7 +112,8 @@ pub unsafe extern "C" fn lxi_policy_read(
     })
 }
 
-/// Parses a policy. `directory` is where files of keys are looked for. `settings` may be NULL, as for `lxi_policy_read`.
+/// Parses a policy. `directory` is where files of keys are looked for. `settings` may be NULL, as for
+/// `lxi_policy_read`.
 ///
 /// Owner, threads and errors: as `lxi_policy_read`.
 #[unsafe(no_mangle)]
@@ -142,8 +143,8 @@ pub unsafe extern "C" fn lxi_policy_free(policy: *mut lxi_policy) -> lxi_status 
 
 /// Judges an image that is in no store. `admission` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_UNTRUSTED, with the rule and what
-/// is missing.
+/// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_UNTRUSTED, with the
+/// rule and what is missing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_policy_admit(
     policy: *const lxi_policy,
@@ -177,8 +178,8 @@ pub unsafe extern "C" fn lxi_policy_admit(
 
 /// Judges an image of a store, by what the store keeps about it. `admission` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_UNTRUSTED, with the rule and what
-/// is missing; LXI_NOT_FOUND; LXI_MALFORMED when the catalog is damaged; LXI_IO.
+/// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_UNTRUSTED, with the
+/// rule and what is missing; LXI_NOT_FOUND; LXI_MALFORMED when the catalog is damaged; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_ask_policy(
     store: *const lxi_store,
@@ -198,10 +199,11 @@ pub unsafe extern "C" fn lxi_store_ask_policy(
     })
 }
 
-/// Who vouched for an image of a store when it became visible: the signed list that named it, and what the store's policy answered.
+/// Who vouched for an image of a store when it became visible: the signed list that named it, and what the store's
+/// policy answered.
 ///
-/// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MALFORMED when the
-/// catalog is damaged; LXI_IO.
+/// Owner: the caller, who frees the result with `lxi_admission_free`. Threads: any. Errors: LXI_NOT_FOUND;
+/// LXI_MALFORMED when the catalog is damaged; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_vouched(
     store: *const lxi_store,

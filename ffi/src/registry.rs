@@ -14,8 +14,8 @@ use crate::remote::{Connected, lxi_remote};
 use crate::store::lxi_store;
 use crate::types::*;
 
-/// How an image is pushed to a registry. NULL, or all but `size` zero: under the tag of the reference, which must be free or mean
-/// the same image.
+/// How an image is pushed to a registry. NULL, or all but `size` zero: under the tag of the reference, which must be
+/// free or mean the same image.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct lxi_push_options {
@@ -51,13 +51,14 @@ fn registry(remote: &Connected) -> Result<&OciRegistry> {
     }
 }
 
-/// Pushes an image of a store to a registry, as an artifact that `lxi_store_copy_from` fetches again, with the statements about it.
-/// `reference` is `REPOSITORY[:TAG]`. Files that the registry has are not sent again. `options` and `digest`, which gets that of the
-/// image's manifest, may be NULL.
+/// Pushes an image of a store to a registry, as an artifact that `lxi_store_copy_from` fetches again, with the
+/// statements about it. `reference` is `REPOSITORY[:TAG]`. Files that the registry has are not sent again. `options`
+/// and `digest`, which gets that of the image's manifest, may be NULL.
 ///
-/// Owner: the caller, who frees the digest with `lxi_buffer_free`. Threads: any. Errors: LXI_UNSUPPORTED for a remote that is no
-/// registry; LXI_INVALID_INPUT for a reference by digest, and a tag that is none; LXI_ALREADY_EXISTS for a tag that means another
-/// image; LXI_NOT_FOUND for an image that is not in the store; LXI_MISMATCH; LXI_REMOTE; LXI_CANCELLED.
+/// Owner: the caller, who frees the digest with `lxi_buffer_free`. Threads: any. Errors: LXI_UNSUPPORTED for a remote
+/// that is no registry; LXI_INVALID_INPUT for a reference by digest, and a tag that is none; LXI_ALREADY_EXISTS for a
+/// tag that means another image; LXI_NOT_FOUND for an image that is not in the store; LXI_MISMATCH; LXI_REMOTE;
+/// LXI_CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_remote_push(
     remote: *const lxi_remote,
@@ -96,11 +97,11 @@ pub unsafe extern "C" fn lxi_remote_push(
     })
 }
 
-/// The tags of a repository of a registry, or with an empty `repository` the names of all repositories, sorted. Many registries don't
-/// list the latter. `monitor` may be NULL.
+/// The tags of a repository of a registry, or with an empty `repository` the names of all repositories, sorted. Many
+/// registries don't list the latter. `monitor` may be NULL.
 ///
-/// Owner: the caller, who frees the list with `lxi_names_free`. Threads: any. Errors: LXI_UNSUPPORTED for a remote that is no
-/// registry; LXI_NOT_FOUND; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
+/// Owner: the caller, who frees the list with `lxi_names_free`. Threads: any. Errors: LXI_UNSUPPORTED for a remote that
+/// is no registry; LXI_NOT_FOUND; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_remote_tags(
     remote: *const lxi_remote,
@@ -124,10 +125,11 @@ pub unsafe extern "C" fn lxi_remote_tags(
     })
 }
 
-/// One repository of a registry as a remote whose images can be listed and mirrored: `lxi_remote_images`, `lxi_mirror_to_store`.
+/// One repository of a registry as a remote whose images can be listed and mirrored: `lxi_remote_images`,
+/// `lxi_mirror_to_store`.
 ///
-/// Owner: the caller, who frees it with `lxi_remote_free`; it may outlive the registry. Threads: any. Errors: LXI_UNSUPPORTED for a
-/// remote that is no registry; LXI_INVALID_INPUT for a name that is none.
+/// Owner: the caller, who frees it with `lxi_remote_free`; it may outlive the registry. Threads: any. Errors:
+/// LXI_UNSUPPORTED for a remote that is no registry; LXI_INVALID_INPUT for a name that is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_remote_repository(
     remote: *const lxi_remote,

@@ -203,9 +203,9 @@ unsafe fn wanted(reference: lxi_str, pointer: *const lxi_wanted) -> Result<Wante
 
 /// Connects to a server by its address. Nothing is sent yet. `options` may be NULL.
 ///
-/// Owner: the caller, who frees it with `lxi_remote_free`. Threads: any. Errors: LXI_INVALID_INPUT for an invalid URL, and
-/// for plain HTTP that is not allowed; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate that is
-/// not PEM.
+/// Owner: the caller, who frees it with `lxi_remote_free`. Threads: any. Errors: LXI_INVALID_INPUT for an invalid URL,
+/// and for plain HTTP that is not allowed; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate
+/// that is not PEM.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_remote_connect(
     address: *const lxi_known_remote,
@@ -292,8 +292,8 @@ pub unsafe extern "C" fn lxi_remote_free(remote: *mut lxi_remote) -> lxi_status 
     free(remote)
 }
 
-/// The image that `reference` names there now: an alias, a fingerprint, or the first digits of one. What the server does
-/// not say stays empty. `wanted` and `monitor` may be NULL.
+/// The image that `reference` names there now: an alias, a fingerprint, or the first digits of one. What the server
+/// does not say stays empty. `wanted` and `monitor` may be NULL.
 ///
 /// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint names
 /// other machines or similar aliases; LXI_AMBIGUOUS; LXI_UNSUPPORTED for an image whose fingerprint is known only after
@@ -319,8 +319,8 @@ pub unsafe extern "C" fn lxi_remote_resolve(
 /// The images there that this client may see and that meet all filters. Entries that can't be used are omissions of
 /// `monitor`, which may be NULL.
 ///
-/// Owner: the caller, who frees the cursor with `lxi_image_cursor_free`; it may outlive the remote. Threads: any. Errors:
-/// LXI_INVALID_INPUT for a filter that is none; LXI_UNSUPPORTED where there is no list; LXI_UNTRUSTED as for
+/// Owner: the caller, who frees the cursor with `lxi_image_cursor_free`; it may outlive the remote. Threads: any.
+/// Errors: LXI_INVALID_INPUT for a filter that is none; LXI_UNSUPPORTED where there is no list; LXI_UNTRUSTED as for
 /// `lxi_remote_resolve`; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_remote_images(
@@ -340,13 +340,13 @@ pub unsafe extern "C" fn lxi_remote_images(
     })
 }
 
-/// Sends an image of a store, with its properties, to an LXD or Incus server, which must trust this client. An image that
-/// the server has already gets what `options` say, and its bytes are not sent. Statements about it go along to a server of
-/// this library; elsewhere that they stay behind is an omission of the monitor. `options` may be NULL.
+/// Sends an image of a store, with its properties, to an LXD or Incus server, which must trust this client. An image
+/// that the server has already gets what `options` say, and its bytes are not sent. Statements about it go along to a
+/// server of this library; elsewhere that they stay behind is an omission of the monitor. `options` may be NULL.
 ///
 /// Threads: any. Errors: LXI_UNSUPPORTED for a remote that is no such server; LXI_NOT_FOUND for an image that is not in
-/// the store; LXI_ALREADY_EXISTS for an alias that is taken; LXI_MISMATCH when other bytes arrived; LXI_REMOTE, also when
-/// it does not trust this client; LXI_CANCELLED.
+/// the store; LXI_ALREADY_EXISTS for an alias that is taken; LXI_MISMATCH when other bytes arrived; LXI_REMOTE, also
+/// when it does not trust this client; LXI_CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_remote_upload(
     remote: *const lxi_remote,

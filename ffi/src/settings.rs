@@ -36,10 +36,11 @@ pub struct lxi_known_remote {
     pub flags: u32,
     /// Padding; must be 0.
     pub reserved: u32,
-    /// Its URL, such as `https://host:8443`; without a scheme it is https, and has LXD's port. A simplestreams server may be
-    /// a directory: `file:///DIR`. Filled without secrets.
+    /// Its URL, such as `https://host:8443`; without a scheme it is https, and has LXD's port. A simplestreams server
+    /// may be a directory: `file:///DIR`. Filled without secrets.
     pub url: lxi_str,
-    /// `lxd`, `incus`, `simplestreams` or `oci`, a registry; for `lxi_remote_connect` also `direct`, the URL of one image. Empty for `lxd`.
+    /// `lxd`, `incus`, `simplestreams` or `oci`, a registry; for `lxi_remote_connect` also `direct`, the URL of one
+    /// image. Empty for `lxd`.
     pub protocol: lxi_str,
     /// The certificate that it must show, in PEM, where no known authority signed it; or empty.
     pub certificate: lxi_str,
@@ -51,7 +52,8 @@ pub struct lxi_known_remote {
     pub auth_file: lxi_str,
 }
 
-/// Only public images are used: the client certificate is not shown, and a registry is asked anonymously. Simplestreams servers always are.
+/// Only public images are used: the client certificate is not shown, and a registry is asked anonymously. Simplestreams
+/// servers always are.
 pub const LXI_REMOTE_PUBLIC: u32 = 1;
 /// Plain HTTP may be spoken with it, although it is another machine.
 pub const LXI_REMOTE_ALLOW_HTTP: u32 = 2;
@@ -241,8 +243,9 @@ pub unsafe extern "C" fn lxi_remote_list_free(remotes: *mut lxi_remote_list) -> 
 
 /// Adds a remote. Nothing is asked of the server: `lxi_remote_first_use` says whether it can be trusted.
 ///
-/// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_INVALID_INPUT for a name with a colon, a slash or a blank, for `local`,
-/// and for an invalid URL; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate that is not PEM; LXI_IO.
+/// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_INVALID_INPUT for a name with a colon, a slash or a blank, for
+/// `local`, and for an invalid URL; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate that is
+/// not PEM; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_settings_add(
     settings: *const lxi_settings,
@@ -298,8 +301,8 @@ pub unsafe extern "C" fn lxi_settings_set_url(
     })
 }
 
-/// The client certificate of these settings in PEM, which the owner of a server adds to the trusted ones. Made, with its
-/// key, if there is none yet; the key never leaves the directory.
+/// The client certificate of these settings in PEM, which the owner of a server adds to the trusted ones. Made, with
+/// its key, if there is none yet; the key never leaves the directory.
 ///
 /// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_MALFORMED when the files
 /// can't be parsed, LXI_IO.
@@ -316,9 +319,9 @@ pub unsafe extern "C" fn lxi_settings_certificate(
     })
 }
 
-/// Asks a server for its certificate, and says whether it can be trusted: trust on first use, as `lxc remote add` has it.
-/// With LXI_TRUST_UNKNOWN, `pem` gets the certificate, to be shown (`fingerprint`, which may be NULL) and pinned if its
-/// owner confirms it; else it stays NULL. `options` and `monitor` may be NULL.
+/// Asks a server for its certificate, and says whether it can be trusted: trust on first use, as `lxc remote add` has
+/// it. With LXI_TRUST_UNKNOWN, `pem` gets the certificate, to be shown (`fingerprint`, which may be NULL) and pinned if
+/// its owner confirms it; else it stays NULL. `options` and `monitor` may be NULL.
 ///
 /// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_REMOTE when it can't be
 /// reached, or shows another certificate than the pinned one; LXI_INVALID_INPUT for plain HTTP that is not allowed.

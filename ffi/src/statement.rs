@@ -15,7 +15,8 @@ use crate::monitor::{lxi_monitor, monitor_from};
 use crate::store::lxi_store;
 use crate::types::*;
 
-/// Signed statements about images: in-toto statements in DSSE envelopes. Read-only, so it may be shared between threads.
+/// Signed statements about images: in-toto statements in DSSE envelopes. Read-only, so it may be shared between
+/// threads.
 pub struct lxi_statements {
     _opaque: (),
 }
@@ -34,8 +35,8 @@ pub struct lxi_statement_options {
     pub monitor: *const lxi_monitor,
 }
 
-/// A signed statement; filled by `lxi_statements_at`. Set `size` to `sizeof(lxi_statement)` before. What it says is a claim of
-/// whoever signed it.
+/// A signed statement; filled by `lxi_statements_at`. Set `size` to `sizeof(lxi_statement)` before. What it says is a
+/// claim of whoever signed it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct lxi_statement {
@@ -98,8 +99,9 @@ unsafe fn predicate(given: &lxi_statement_options) -> Result<(String, Value)> {
 
 /// Signs a statement about the image with this fingerprint, with all `keys`. `options` may be NULL.
 ///
-/// Owner: the caller, who frees the result, one statement, with `lxi_statements_free`. Threads: any. Errors: LXI_INVALID_INPUT
-/// without a key, and for a type that is no URI; LXI_MALFORMED for a predicate that is no JSON object.
+/// Owner: the caller, who frees the result, one statement, with `lxi_statements_free`. Threads: any. Errors:
+/// LXI_INVALID_INPUT without a key, and for a type that is no URI; LXI_MALFORMED for a predicate that is no JSON
+/// object.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_statement_sign(
     fingerprint: *const lxi_fingerprint,
@@ -121,12 +123,12 @@ pub unsafe extern "C" fn lxi_statement_sign(
     })
 }
 
-/// Signs a statement about an image of a store, with the fingerprint and the sha256 of each of its files as subjects, and keeps it
-/// beside the image. Reads the image's files. `options` and `signed` may be NULL.
+/// Signs a statement about an image of a store, with the fingerprint and the sha256 of each of its files as subjects,
+/// and keeps it beside the image. Reads the image's files. `options` and `signed` may be NULL.
 ///
 /// Owner: the caller, who frees the result, one statement, with `lxi_statements_free`. Threads: any. Errors: as
-/// `lxi_statement_sign` and `lxi_store_attach_statements`; LXI_MISMATCH if the bytes in the store are not those of the image;
-/// LXI_CANCELLED.
+/// `lxi_statement_sign` and `lxi_store_attach_statements`; LXI_MISMATCH if the bytes in the store are not those of the
+/// image; LXI_CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_sign(
     store: *const lxi_store,
@@ -153,10 +155,11 @@ pub unsafe extern "C" fn lxi_store_sign(
     })
 }
 
-/// Parses statements: one envelope in JSON, or a bundle with one on each line. Parsed is not verified. `limits` may be NULL.
+/// Parses statements: one envelope in JSON, or a bundle with one on each line. Parsed is not verified. `limits` may be
+/// NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_statements_free`. Threads: any. Errors: LXI_MALFORMED; LXI_UNSUPPORTED for
-/// another kind of payload; LXI_LIMIT_EXCEEDED (`statement`, `statements`).
+/// Owner: the caller, who frees the result with `lxi_statements_free`. Threads: any. Errors: LXI_MALFORMED;
+/// LXI_UNSUPPORTED for another kind of payload; LXI_LIMIT_EXCEEDED (`statement`, `statements`).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_statements_parse(
     content: lxi_bytes,
@@ -174,8 +177,8 @@ pub unsafe extern "C" fn lxi_statements_parse(
 
 /// The statements about an image of a store. Nobody has verified them.
 ///
-/// Owner: the caller, who frees the result with `lxi_statements_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MALFORMED when
-/// the catalog is damaged; LXI_IO.
+/// Owner: the caller, who frees the result with `lxi_statements_free`. Threads: any. Errors: LXI_NOT_FOUND;
+/// LXI_MALFORMED when the catalog is damaged; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_statements(
     store: *const lxi_store,
@@ -190,11 +193,11 @@ pub unsafe extern "C" fn lxi_store_statements(
     })
 }
 
-/// Keeps statements about an image beside it: servers give them out, and exports to a registry, a tree or a bundle take them along.
-/// Those that are there already change nothing.
+/// Keeps statements about an image beside it: servers give them out, and exports to a registry, a tree or a bundle take
+/// them along. Those that are there already change nothing.
 ///
-/// Threads: any. Errors: LXI_NOT_FOUND; LXI_MISMATCH for a statement about another image; LXI_LIMIT_EXCEEDED (`statements`);
-/// LXI_BUSY; LXI_IO.
+/// Threads: any. Errors: LXI_NOT_FOUND; LXI_MISMATCH for a statement about another image; LXI_LIMIT_EXCEEDED
+/// (`statements`); LXI_BUSY; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_attach_statements(
     store: *const lxi_store,
@@ -268,8 +271,8 @@ pub unsafe extern "C" fn lxi_statements_signed_by(
     })
 }
 
-/// Fails unless one of the statements is about the image with this fingerprint, of this type unless that is empty, and signed by at
-/// least one of `keys`. `count` gets how many are, and may be NULL.
+/// Fails unless one of the statements is about the image with this fingerprint, of this type unless that is empty, and
+/// signed by at least one of `keys`. `count` gets how many are, and may be NULL.
 ///
 /// Threads: any. Errors: LXI_UNTRUSTED.
 #[unsafe(no_mangle)]

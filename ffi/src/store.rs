@@ -46,8 +46,9 @@ pub struct lxi_store_options {
     pub clock: lxi_clock_fn,
     /// Handed to `clock`.
     pub clock_user: *mut c_void,
-    /// What images need before this handle makes them visible, whatever brings them: imports, copies, refreshes, caches, uploads
-    /// to a server of it, new aliases. NULL for nothing. An image that is refused fails with LXI_UNTRUSTED.
+    /// What images need before this handle makes them visible, whatever brings them: imports, copies, refreshes,
+    /// caches, uploads to a server of it, new aliases. NULL for nothing. An image that is refused fails with
+    /// LXI_UNTRUSTED.
     pub policy: *const lxi_policy,
 }
 
@@ -127,14 +128,14 @@ pub unsafe extern "C" fn lxi_store_open(
     })
 }
 
-/// Opens a store whose catalog and images are at the addresses that a text in TOML says: `catalog` is the path of an SQLite
-/// database or `postgresql://USER@HOST/DATABASE`, `blobs` a directory, `s3://BUCKET/PREFIX`, `gs://…` or `az://…`; a table
-/// `[s3]` may have `endpoint`, `region`, `allow_http` and `path_style`, and `scratch` is a local directory for what arrives.
-/// Relative paths start at `directory`. Credentials come from the engines' usual environment variables and files.
-/// `options` may be NULL.
+/// Opens a store whose catalog and images are at the addresses that a text in TOML says: `catalog` is the path of an
+/// SQLite database or `postgresql://USER@HOST/DATABASE`, `blobs` a directory, `s3://BUCKET/PREFIX`, `gs://…` or
+/// `az://…`; a table `[s3]` may have `endpoint`, `region`, `allow_http` and `path_style`, and `scratch` is a local
+/// directory for what arrives. Relative paths start at `directory`. Credentials come from the engines' usual
+/// environment variables and files. `options` may be NULL.
 ///
-/// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: as `lxi_store_open`; LXI_MALFORMED with the
-/// line for a text that is no description.
+/// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: as `lxi_store_open`; LXI_MALFORMED with
+/// the line for a text that is no description.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_open_described(
     description: lxi_str,

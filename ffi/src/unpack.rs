@@ -33,8 +33,8 @@ pub struct lxi_unpack_options {
     pub id_map_len: usize,
     /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
-    /// What the disk of a virtual machine is written as: `raw`, which is sparse, or `qcow2`; empty or `keep`: as it is. Refused for a container
-    /// but with LXI_UNPACK_DISK_IF_ANY.
+    /// What the disk of a virtual machine is written as: `raw`, which is sparse, or `qcow2`; empty or `keep`: as it is.
+    /// Refused for a container but with LXI_UNPACK_DISK_IF_ANY.
     pub disk_format: lxi_str,
 }
 

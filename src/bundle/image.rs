@@ -81,8 +81,8 @@ impl LayoutOptions {
     }
 }
 
-/// An image of an OCI layout: one of LXD or Incus, which is taken as it is, or a container image, which becomes an instance
-/// image on the way.
+/// An image of an OCI layout: one of LXD or Incus, which is taken as it is, or a container image, which becomes an
+/// instance image on the way.
 pub struct LayoutImage {
     layout: Layout,
     image: Image,
@@ -95,8 +95,8 @@ impl LayoutImage {
     /// Finds the image in a layout, a directory or a tar that is not compressed. Its bytes are not read yet.
     ///
     /// # Errors
-    /// Those of [`Layout::open`], [`Layout::find`] and [`Image::resolve`]; `InvalidInput` for `system` with an image of LXD or
-    /// Incus, and on a machine that images have no name for.
+    /// Those of [`Layout::open`], [`Layout::find`] and [`Image::resolve`]; `InvalidInput` for `system` with an image of
+    /// LXD or Incus, and on a machine that images have no name for.
     pub fn open(path: impl AsRef<Path>, options: &LayoutOptions, monitor: &Monitor) -> Result<Self> {
         let layout = Layout::open(path, &options.limits, monitor)?;
         let entry = layout.find(options.image.as_deref())?;
@@ -115,7 +115,8 @@ impl LayoutImage {
         Ok(Self { layout, image, name, artifact, options: options.clone() })
     }
 
-    /// The fingerprint, if it is an image of LXD or Incus whose manifest says it. It is checked when the image is imported.
+    /// The fingerprint, if it is an image of LXD or Incus whose manifest says it. It is checked when the image is
+    /// imported.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.artifact.as_ref().and_then(|artifact| artifact.fingerprint)
@@ -127,8 +128,8 @@ impl LayoutImage {
         self.artifact.is_none()
     }
 
-    /// Imports the image, with the statements that the layout has beside it. Also returns the fingerprint that Incus would give a
-    /// container image.
+    /// Imports the image, with the statements that the layout has beside it. Also returns the fingerprint that Incus
+    /// would give a container image.
     ///
     /// # Errors
     /// Those of the layout, of its image, and of [`Store::import`].
@@ -160,7 +161,8 @@ impl LayoutImage {
     /// Writes a container image as an instance image to a new file.
     ///
     /// # Errors
-    /// `Unsupported` for an image of LXD or Incus, which a store imports and exports; those of [`ContainerImage::write`].
+    /// `Unsupported` for an image of LXD or Incus, which a store imports and exports; those of
+    /// [`ContainerImage::write`].
     pub fn write(&self, out: impl AsRef<Path>, monitor: &Monitor) -> Result<Written> {
         if self.artifact.is_some() {
             return Err(Error::unsupported("the layout has an image of LXD or Incus, which needs no conversion")

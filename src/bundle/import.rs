@@ -50,7 +50,8 @@ impl BundleImportOptions {
         self
     }
 
-    /// Whether aliases that are taken move; an image that thereby loses its last one is deleted, unless it is to be kept.
+    /// Whether aliases that are taken move; an image that thereby loses its last one is deleted, unless it is to be
+    /// kept.
     #[must_use]
     pub fn reuse_aliases(mut self, yes: bool) -> Self {
         self.reuse_aliases = yes;
@@ -80,8 +81,8 @@ struct Entry {
 }
 
 impl Bundle {
-    /// Opens a bundle, a tar or a directory, and finds its images: of an index of container images the one for this machine, of
-    /// an index of LXD or Incus images all.
+    /// Opens a bundle, a tar or a directory, and finds its images: of an index of container images the one for this
+    /// machine, of an index of LXD or Incus images all.
     ///
     /// # Errors
     /// Those of [`Layout::open`]; `NotFound` for a layout without an image.
@@ -112,9 +113,9 @@ impl Bundle {
         self.entries.is_empty()
     }
 
-    /// Imports all images with their names as aliases and the statements about them. An image that is in the store already gets
-    /// the aliases. What can't be taken is an omission of the monitor: artifacts that are no images, names that are no aliases,
-    /// and what else refers to an image.
+    /// Imports all images with their names as aliases and the statements about them. An image that is in the store
+    /// already gets the aliases. What can't be taken is an omission of the monitor: artifacts that are no images, names
+    /// that are no aliases, and what else refers to an image.
     ///
     /// # Errors
     /// Those of the layout and of [`Store::import`]. Images that were imported before stay.

@@ -1,8 +1,9 @@
-//! Images between stores and OCI layouts: bundles that carry images where no network leads, and single images of a layout.
+//! Images between stores and OCI layouts: bundles that carry images where no network leads, and single images of a
+//! layout.
 //!
-//! A bundle is an OCI layout, a tar or a directory, with images of LXD and Incus as artifacts, their aliases as names, and the
-//! statements about them beside them. Other tools read and write it as well. [`BundleWriter`] writes one, [`Bundle`] imports
-//! all of one, and [`LayoutImage`] takes one image, which may be a container image.
+//! A bundle is an OCI layout, a tar or a directory, with images of LXD and Incus as artifacts, their aliases as names,
+//! and the statements about them beside them. Other tools read and write it as well. [`BundleWriter`] writes one,
+//! [`Bundle`] imports all of one, and [`LayoutImage`] takes one image, which may be a container image.
 //!
 //! ```no_run
 //! use lxd_image::bundle::{Bundle, BundleImportOptions, BundleWriter};
@@ -15,9 +16,8 @@
 //! bundle.add(&store, &store.resolve("debian/12")?, &monitor)?;
 //! bundle.finish(&monitor)?;
 //!
-//! let elsewhere = Store::open("/srv/images")?;
-//! let options = BundleImportOptions::new().public(true);
-//! for fingerprint in Bundle::open("images.tar", &Limits::default(), &monitor)?.import(&elsewhere, &options, &monitor)? {
+//! let elsewhere = Store::open("/srv/images")?; let options = BundleImportOptions::new().public(true); for fingerprint
+//! in Bundle::open("images.tar", &Limits::default(), &monitor)?.import(&elsewhere, &options, &monitor)? {
 //!     println!("{fingerprint}");
 //! }
 //! # Ok::<(), lxd_image::Error>(())

@@ -11,8 +11,8 @@ use crate::progress::Monitor;
 use crate::remote::artifact_of;
 use crate::store::{Store, StoredImage};
 
-/// Writes a bundle. It appears under its name when [`finish`](Self::finish) returns; dropping the writer leaves nothing. The
-/// same images in the same order give the same bytes.
+/// Writes a bundle. It appears under its name when [`finish`](Self::finish) returns; dropping the writer leaves
+/// nothing. The same images in the same order give the same bytes.
 pub struct BundleWriter {
     layout: LayoutWriter,
     /// A container and a virtual machine may have one alias, and images for several machines one name.
@@ -42,11 +42,11 @@ impl BundleWriter {
         Self { layout, by_name: BTreeMap::new(), added: BTreeSet::new() }
     }
 
-    /// Adds an image of a store under the aliases that `image` has, or under its fingerprint where it has none, with the
-    /// statements about it. One that was added before changes nothing.
+    /// Adds an image of a store under the aliases that `image` has, or under its fingerprint where it has none, with
+    /// the statements about it. One that was added before changes nothing.
     ///
-    /// What a layout can't hold is an omission of the monitor: an alias that would name a list of referrers, and who signed
-    /// the list of the image's server.
+    /// What a layout can't hold is an omission of the monitor: an alias that would name a list of referrers, and who
+    /// signed the list of the image's server.
     ///
     /// # Errors
     /// `NotFound`; `Mismatch` where the bytes in the store are damaged; those of writing; `Cancelled`.
@@ -80,8 +80,8 @@ impl BundleWriter {
     /// Writes the index and gives the bundle its name.
     ///
     /// # Errors
-    /// `InvalidInput` without an image; `AlreadyExists` where the name was taken meanwhile; those of writing. Nothing is
-    /// left then.
+    /// `InvalidInput` without an image; `AlreadyExists` where the name was taken meanwhile; those of writing. Nothing
+    /// is left then.
     pub fn finish(mut self, monitor: &Monitor) -> Result<PathBuf> {
         if self.added.is_empty() {
             return Err(Error::invalid("a bundle has at least one image"));

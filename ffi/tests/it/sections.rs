@@ -1,4 +1,5 @@
-//! The header in sections: cbindgen writes all types before all calls, and a reader wants what belongs together in one place.
+//! The header in sections: cbindgen writes all types before all calls, and a reader wants what belongs together in one
+//! place.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
