@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # install.sh PREFIX [DESTDIR]: builds the C library and installs it as `cargo cinstall` does: header, shared library with
 # its soname, static library, pkg-config file. For where cargo-c is not at hand; it takes minutes to build.
-# PROFILE (default: release) names the cargo profile.
+# PROFILE (default: release) names the cargo profile; LD, OBJCOPY and AR the tools that make the static library.
+#
+# The static library exports the calls of the header and nothing else: a program may have its own SQLite, zstd or xz beside it. `cargo cinstall`
+# does not do that. tests/static.sh PREFIX checks it.
 set -euo pipefail
 
 prefix=${1:?usage: install.sh PREFIX [DESTDIR]}
@@ -33,7 +36,19 @@ install -m 644 "$root/include/lxd_image.h" "$destination$prefix/include/"
 install -m 755 "$target/$directory/liblxd_image_ffi.so" "$lib/liblxd_image.so.$version"
 ln -sf "liblxd_image.so.$version" "$lib/$soname"
 ln -sf "$soname" "$lib/liblxd_image.so"
-install -m 644 "$target/$directory/liblxd_image_ffi.a" "$lib/liblxd_image.a"
+
+# One object of all that the calls need, whose other symbols are local.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+sed -E 's/^.*[ *](lxi_[a-z0-9_]+)\(.*/--undefined=\1/' "$here/abi/calls.txt" >"$work/calls"
+"${LD:-ld}" -r --gc-sections --force-group-allocation -T "$here/static.ld" "@$work/calls" -o "$work/lxd_image.o" "$target/$directory/liblxd_image_ffi.a"
+"${OBJCOPY:-objcopy}" --wildcard --keep-global-symbol='lxi_*' "$work/lxd_image.o"
+rm -f "$lib/liblxd_image.a"
+"${AR:-ar}" rcs "$lib/liblxd_image.a" "$work/lxd_image.o"
+chmod 644 "$lib/liblxd_image.a"
+# The compiler adds what unwinds by itself: the shared libgcc, or with -static the other one, which -lgcc_s would not find.
+libraries=$(tr ' ' '\n' <<<"$libraries" | grep -vx -e -lgcc_s -e '' | tr '\n' ' ')
+libraries=${libraries% }
 cat >"$lib/pkgconfig/lxd_image.pc" <<P
 prefix=$prefix
 exec_prefix=\${prefix}
@@ -45,5 +60,5 @@ Description: Read, verify, unpack, pack, store and template LXD and Incus images
 Version: $version
 Libs: -L\${libdir} -llxd_image
 Cflags: -I\${includedir}
-Libs.private: ${libraries:--lgcc_s -lutil -lrt -lpthread -lm -ldl -lc}
+Libs.private: ${libraries:--lutil -lrt -lpthread -lm -ldl -lc}
 P

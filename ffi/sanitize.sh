@@ -16,10 +16,11 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 rounds=${ROUNDS:-5}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+export LXD_IMAGE_TEST_REGISTRY=$root/tests/peers/registry.py
 export CARGO_PROFILE_DEV_DEBUG=${CARGO_PROFILE_DEV_DEBUG:-0} CARGO_INCREMENTAL=0
 
 runner=()
-for name in cases prepare images templates stores trees serving; do
+for name in cases prepare images templates stores trees trust oci serving; do
   runner+=("$here/tests/c/$name.c")
 done
 mode=debug

@@ -50,7 +50,9 @@
 //! | `simplestreams` | `simplestreams` | trees of static files that any web server turns into an image server |
 //! | `oci` | `oci` | container images become instance images; images in OCI layouts and registries |
 //! | `remote` | `remote` | images on servers and in registries: list, resolve aliases, download, upload, mirror |
+//! | `bundle` | `remote` | images of a store in an OCI layout, to be carried; container images of a layout into a store |
 //! | `server` | `server` | a store served to LXD, Incus, other tools and people |
+//! | `transfer` | `remote` and `server` | what a server fetches from its upstream and from other servers, by the clients of `remote` |
 //!
 //! At the top level are the types that all of them share: [`Error`] and [`Result`],
 //! [`Fingerprint`], [`Limits`], [`Monitor`] (progress, cancellation and a record of what was left
@@ -162,6 +164,8 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+#[cfg(feature = "remote")]
+pub mod bundle;
 pub mod delta;
 pub mod disk;
 mod error;
@@ -195,6 +199,8 @@ pub mod store;
 pub mod templates;
 #[cfg(any(feature = "store", feature = "protocol"))]
 mod time;
+#[cfg(all(feature = "remote", feature = "server"))]
+pub mod transfer;
 #[cfg(feature = "trust")]
 pub mod trust;
 

@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string) error {
 	if err := create(ctx, store, remote, args[3], args[4], args[5]); err != nil {
 		return err
 	}
-	pruned, err := store.Prune(nil)
+	pruned, err := store.Prune(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func run(ctx context.Context, rootfs, path, system, release string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tree.Prune(&lxdimage.TreePruneOptions{Keep: 3}); err != nil {
+	if _, err := tree.Prune(ctx, &lxdimage.TreePruneOptions{Keep: 3}); err != nil {
 		return err
 	}
 	report, err := tree.Verify(ctx)

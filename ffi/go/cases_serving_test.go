@@ -16,12 +16,19 @@ import (
 // serving is the server and the remote of a case.
 type serving struct {
 	server *lxdimage.Server
+	// cache caches what the first one has.
+	cache  *lxdimage.Server
 	remote *lxdimage.Remote
 	tree   *lxdimage.Tree
 	logged atomic.Int64
 }
 
 func (r *runner) endServing() {
+	// The cache first, which asks the other one.
+	if r.cache != nil {
+		r.must(r.cache.Close())
+		r.cache = nil
+	}
 	if r.server != nil {
 		r.must(r.server.Close())
 	}
@@ -95,7 +102,7 @@ func (r *runner) treeStep(words []string) bool {
 		}
 	case "tree-prune":
 		after := time.Duration(r.number(words[2])) * time.Second
-		done, err := r.tree.Prune(&lxdimage.TreePruneOptions{Keep: uint32(r.number(words[1])), After: &after})
+		done, err := r.tree.Prune(r.ctx, &lxdimage.TreePruneOptions{Keep: uint32(r.number(words[1])), After: &after})
 		if !r.failed(err) {
 			r.line("versions %d files %d bytes %d waiting %d", done.Versions, done.Files, done.Bytes, done.Waiting)
 		}
@@ -151,6 +158,8 @@ func (r *runner) connect(words []string) {
 	var remote *lxdimage.Remote
 	var err error
 	switch words[1] {
+	case "registry":
+		remote, err = r.connectRegistry(words)
 	case "tree":
 		here, gone := os.Getwd()
 		r.must(gone)
@@ -177,6 +186,20 @@ func (r *runner) connect(words []string) {
 	if !r.failed(err) {
 		r.remote = remote
 	}
+}
+
+// serveCache serves the store as a cache of the remote `trusted`, and connects to it.
+func (r *runner) serveCache() {
+	settings := r.settings()
+	defer settings.Close()
+	server, err := r.store.Serve(lxdimage.ServerOptions{Listen: []string{"http://127.0.0.1:0"}, Limits: r.limits, Settings: settings, Upstream: "trusted"})
+	if r.failed(err) {
+		return
+	}
+	r.cache = server
+	r.remote.Close()
+	r.remote, err = lxdimage.Connect(lxdimage.RemoteAddress{URL: server.URLs()[0]}, nil)
+	r.must(err)
 }
 
 func (r *runner) settingsStep(words []string) bool {
@@ -345,6 +368,8 @@ func (r *runner) servingStep(words []string) bool {
 		}
 	case "serve":
 		r.serve()
+	case "cache":
+		r.serveCache()
 	case "stop":
 		r.failed(r.server.Stop())
 		if r.logged.Load() == 0 {

@@ -87,7 +87,7 @@ func (r *runner) openStore(path string) {
 		r.store.Close()
 	}
 	r.clock = time.Unix(1750000000, 0)
-	store, err := lxdimage.OpenStore(path, &lxdimage.StoreOptions{Limits: r.limits, Clock: func() time.Time { return r.clock }})
+	store, err := lxdimage.OpenStore(path, &lxdimage.StoreOptions{Limits: r.limits, Clock: func() time.Time { return r.clock }, Policy: r.policy})
 	if !r.failed(err) {
 		r.store = store
 	}
@@ -95,7 +95,7 @@ func (r *runner) openStore(path string) {
 
 func (r *runner) prune(word string) {
 	unused := time.Duration(r.seconds(word).Unix()) * time.Second
-	pruned, err := r.store.Prune(&lxdimage.PruneOptions{UnusedFor: &unused})
+	pruned, err := r.store.Prune(r.ctx, &lxdimage.PruneOptions{UnusedFor: &unused})
 	if r.failed(err) {
 		return
 	}
@@ -193,6 +193,17 @@ func (r *runner) storeStep(words []string) bool {
 	switch words[0] {
 	case "store":
 		r.openStore(words[1])
+	case "explain":
+		misses, err := r.store.Explain(words[1:]...)
+		if r.failed(err) {
+			return true
+		}
+		for _, miss := range misses {
+			r.line("miss %s", miss.Image.Fingerprint)
+			for _, reason := range miss.Reasons {
+				r.line("reason %s", quote(reason))
+			}
+		}
 	case "clock":
 		r.clock = r.seconds(words[1])
 	case "import":

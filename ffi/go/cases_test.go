@@ -26,6 +26,8 @@ type runner struct {
 	store  *lxdimage.Store
 	clock  time.Time
 	serving
+	trust
+	oci
 	// ctx is every long call's; left is what they left out.
 	ctx  context.Context
 	left lxdimage.Omissions
@@ -83,7 +85,7 @@ func runCases(t *testing.T, source string) string {
 		default:
 			words := r.split(line)
 			if !r.omissionsStep(words) && !r.prepareStep(words) && !r.imageStep(words) && !r.templateStep(words) && !r.storeStep(words) &&
-				!r.treeStep(words) && !r.servingStep(words) {
+				!r.treeStep(words) && !r.trustStep(words) && !r.ociStep(words) && !r.servingStep(words) {
 				t.Fatalf("there is no step %s", words[0])
 			}
 		}
@@ -128,6 +130,8 @@ func (r *runner) omissionsStep(words []string) bool {
 
 func (r *runner) endPlace() {
 	r.endServing()
+	r.endTrust()
+	r.endOCI()
 	if r.store != nil {
 		r.store.Close()
 		r.store = nil

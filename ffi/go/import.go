@@ -37,15 +37,23 @@ type ImportOptions struct {
 	FileName string
 	// Source is where it comes from, or nil.
 	Source *UpdateSource
+	// Statements about the image are kept beside it, and the policy of the store may demand them.
+	Statements []Statement
 }
 
-func (c *call) importOptions(options *ImportOptions) *C.lxi_import_options {
+// importOptions makes arguments; what they borrow is given back by the returned function.
+func (c *call) importOptions(options *ImportOptions) (*C.lxi_import_options, func(), error) {
 	given := one[C.lxi_import_options](&c.arena)
 	given.size = C.sizeof_lxi_import_options
 	given.monitor = c.monitor
 	if options == nil {
-		return given
+		return given, func() {}, nil
 	}
+	statements, err := parsed(options.Statements)
+	if err != nil {
+		return nil, nil, err
+	}
+	given.statements = statements
 	given.flags = flags(
 		flag{options.ReuseAliases, C.LXI_IMPORT_REUSE_ALIASES},
 		flag{options.AddAliases, C.LXI_IMPORT_ADD_ALIASES},
@@ -70,7 +78,7 @@ func (c *call) importOptions(options *ImportOptions) *C.lxi_import_options {
 		said.image_type = C.lxi_image_type(source.Type)
 		given.source = said
 	}
-	return given
+	return given, func() { C.lxi_statements_free(statements) }, nil
 }
 
 // Import brings an image in: its bytes are copied into the store's own file system, hashed and verified, and become visible with
@@ -90,9 +98,15 @@ func (s *Store) Import(ctx context.Context, source Source, options *ImportOption
 		return nil, err
 	}
 	defer closing()
+	given, done, err := c.importOptions(options)
+	if err != nil {
+		c.unused(first, second)
+		return nil, err
+	}
+	defer done()
 	var image *C.lxi_stored_image
 	var told *C.lxi_error
-	if err := c.check(C.lxi_store_import(store, first, second, c.importOptions(options), &image, &told), told); err != nil {
+	if err := c.check(C.lxi_store_import(store, first, second, given, &image, &told), told); err != nil {
 		return nil, err
 	}
 	return toStoredImage(image)
@@ -111,10 +125,16 @@ func (s *Store) Publish(ctx context.Context, packing PackOptions, options *Impor
 		return nil, nil, err
 	}
 	defer done()
+	given, importDone, err := c.importOptions(options)
+	if err != nil {
+		c.unused(pack.disk)
+		return nil, nil, err
+	}
+	defer importDone()
 	var image *C.lxi_stored_image
 	var written *C.lxi_written
 	var told *C.lxi_error
-	status := C.lxi_store_publish(store, pack, c.importOptions(options), &image, &written, &told)
+	status := C.lxi_store_publish(store, pack, given, &image, &written, &told)
 	if err := c.check(status, told); err != nil {
 		return nil, nil, err
 	}

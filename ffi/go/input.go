@@ -145,13 +145,20 @@ func (c *call) source(s Source) (first, second *C.lxi_input, closing func(), err
 	second, closeSecond, err := c.input(s.second)
 	if err != nil {
 		closeFirst()
-		if first.kind == C.LXI_INPUT_STREAM {
-			C.lxi_go_release_stream(first)
-		}
+		c.unused(first)
 		return nil, nil, nil, err
 	}
 	return first, second, func() {
 		closeFirst()
 		closeSecond()
 	}, nil
+}
+
+// unused releases streams of inputs that the library never got.
+func (c *call) unused(inputs ...*C.lxi_input) {
+	for _, input := range inputs {
+		if input != nil && input.kind == C.LXI_INPUT_STREAM {
+			C.lxi_go_release_stream(input)
+		}
+	}
 }

@@ -700,3 +700,81 @@ func TestOmissionsBeyondTheBoundAreCounted(t *testing.T) {
 		t.Fatalf("%d %v %d", len(all.List), all.Counts, all.Total)
 	}
 }
+
+func TestPruningEndsWithItsContext(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	store := must[*lxdimage.Store](t)(lxdimage.OpenStore(filepath.Join(dir, "store"), nil))
+	defer store.Close()
+	if _, err := store.Prune(ctx, nil); !errors.Is(err, lxdimage.ErrCancelled) || !errors.Is(err, context.Canceled) {
+		t.Errorf("store: %v", err)
+	}
+	tree := must[*lxdimage.Tree](t)(lxdimage.OpenTree(filepath.Join(dir, "tree"), &lxdimage.TreeOptions{Create: true}))
+	defer tree.Close()
+	if _, err := tree.Prune(ctx, nil); !errors.Is(err, lxdimage.ErrCancelled) || !errors.Is(err, context.Canceled) {
+		t.Errorf("tree: %v", err)
+	}
+}
+
+func TestKeysPoliciesAndDisksAreUsedByManyGoroutines(t *testing.T) {
+	ctx := context.Background()
+	key := must[*lxdimage.SecretKey](t)(lxdimage.GenerateKey())
+	defer key.Close()
+	public := must[*lxdimage.PublicKey](t)(key.Public())
+	defer public.Close()
+	policy := must[*lxdimage.Policy](t)(lxdimage.ParsePolicy(`default = "allow"`, ".", nil))
+	defer policy.Close()
+	content := make([]byte, 1<<16)
+	for i := range content {
+		content[i] = byte(i >> 8)
+	}
+	disk := must[*lxdimage.DiskImage](t)(lxdimage.OpenDisk(ctx, lxdimage.Bytes(content), &lxdimage.DiskOptions{Format: "raw"}))
+	defer disk.Close()
+	var all sync.WaitGroup
+	for i := 0; i < 8; i++ {
+		all.Add(1)
+		go func(number int) {
+			defer all.Done()
+			fingerprint := lxdimage.Fingerprint{byte(number)}
+			statement, err := lxdimage.SignStatement(fingerprint, nil, key)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := lxdimage.VerifyStatements([]lxdimage.Statement{*statement}, fingerprint, "", public); err != nil {
+				t.Error(err)
+			}
+			if _, err := lxdimage.VerifyStatements([]lxdimage.Statement{*statement}, lxdimage.Fingerprint{99}, "", public); !errors.Is(err, lxdimage.ErrUntrusted) {
+				t.Errorf("a statement about another image: %v", err)
+			}
+			if _, err := policy.Admit(lxdimage.Candidate{Fingerprint: fingerprint}); err != nil {
+				t.Error(err)
+			}
+			buffer := make([]byte, 300)
+			if count, err := disk.ReadAt(buffer, int64(number)<<8); count != 300 || err != nil || buffer[0] != byte(number) || buffer[256] != byte(number+1) {
+				t.Errorf("%d bytes, %v", count, err)
+			}
+		}(i)
+	}
+	all.Wait()
+	if count, err := disk.ReadAt(make([]byte, 8), 1<<16-4); count != 4 || err != io.EOF {
+		t.Errorf("at the end: %d bytes, %v", count, err)
+	}
+	if _, err := disk.ReadAt(make([]byte, 8), -1); !errors.Is(err, lxdimage.ErrInvalidInput) {
+		t.Errorf("a negative offset: %v", err)
+	}
+}
+
+func TestClosedKeysAndDisksAreRefused(t *testing.T) {
+	key := must[*lxdimage.SecretKey](t)(lxdimage.GenerateKey())
+	key.Close()
+	if _, err := lxdimage.SignStatement(lxdimage.Fingerprint{}, nil, key); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("key: %v", err)
+	}
+	disk := must[*lxdimage.DiskImage](t)(lxdimage.OpenDisk(context.Background(), lxdimage.Bytes(make([]byte, 512)), &lxdimage.DiskOptions{Format: "raw"}))
+	disk.Close()
+	if _, err := disk.ReadAt(make([]byte, 1), 0); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("disk: %v", err)
+	}
+}

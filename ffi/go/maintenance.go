@@ -96,16 +96,17 @@ type PrunedImage struct {
 	Why Removal
 }
 
-// Prune removes cached images. Errors: [ErrMalformed] when the catalog is damaged or the blobs are not there, [ErrBusy], [ErrIO]. What
-// was removed before stays so.
-func (s *Store) Prune(options *PruneOptions) (*Pruned, error) {
-	c, store, end, err := s.begin(context.Background())
+// Prune removes cached images. Errors: [ErrMalformed] when the catalog is damaged or the blobs are not there, [ErrBusy], [ErrCancelled],
+// [ErrIO]. What was removed before stays so.
+func (s *Store) Prune(ctx context.Context, options *PruneOptions) (*Pruned, error) {
+	c, store, end, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
 	given := one[C.lxi_prune_options](&c.arena)
 	given.size = C.sizeof_lxi_prune_options
+	given.monitor = c.monitor
 	if options != nil {
 		if options.DryRun {
 			given.flags |= C.LXI_PRUNE_DRY_RUN

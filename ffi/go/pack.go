@@ -26,8 +26,13 @@ const (
 type PackOptions struct {
 	// Tree is the directory whose content becomes the root file system.
 	Tree string
-	// Disk is the qcow2 disk of a virtual machine, instead of a tree.
+	// Disk is the disk of a virtual machine, instead of a tree. It becomes qcow2, unless it is.
 	Disk *Input
+	// DiskInput is the format of the disk: raw, qcow2, vmdk, ova, vhd or vhdx; empty to recognise it, and raw never is.
+	DiskInput string
+	// DiskCompression is how the clusters of the disk are compressed: zlib, zstd or none, optionally with :LEVEL. Empty: a qcow2 disk stays as it is,
+	// and another one gets zlib.
+	DiskCompression string
 	// Metadata describes the image.
 	Metadata *Metadata
 	// MetadataYAML are the bytes of a metadata.yaml, which go into the image as they are, instead of Metadata.
@@ -58,6 +63,10 @@ type ConvertOptions struct {
 	RootfsFormat RootfsFormat
 	// Compression is a codec with or without a level, such as zstd:19; empty: as it is.
 	Compression string
+	// DiskFormat is qcow2 to write the disk of a virtual machine anew, through temporary files; empty or keep: it stays as it is.
+	DiskFormat string
+	// DiskCompression is how the clusters of a disk that is written anew are compressed; empty for zlib.
+	DiskCompression string
 	// ExpectedFingerprint is the fingerprint that the source must have, or nil.
 	ExpectedFingerprint *Fingerprint
 	// Threads is how many threads work, at most; 0 for all cores. The bytes don't depend on it.
@@ -106,6 +115,8 @@ func (c *call) packOptions(options *PackOptions) (*C.lxi_pack_options, func(), e
 	given.form = C.lxi_form(options.Form)
 	given.rootfs_format = C.lxi_rootfs_format(options.RootfsFormat)
 	given.threads = C.uint32_t(options.Threads)
+	given.disk_input = c.str(options.DiskInput)
+	given.disk_compression = c.str(options.DiskCompression)
 	if options.AllXattrs {
 		given.flags |= C.LXI_PACK_ALL_XATTRS
 	}
@@ -160,6 +171,24 @@ func Pack(ctx context.Context, out string, options PackOptions) (*Written, error
 	return toWritten(written, c.omissions())
 }
 
+// PackMetadata packs the metadata file of a split image alone, with the templates, to the file out: for a rootfs that is there already. The options name
+// no tree and no disk. The fingerprint is that of this file, not of an image. Errors: as [Pack]; [ErrInvalidInput] for options about a rootfs.
+func PackMetadata(ctx context.Context, out string, options PackOptions) (*Written, error) {
+	c := begin(ctx)
+	defer c.end()
+	given, done, err := c.packOptions(&options)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var written *C.lxi_written
+	var told *C.lxi_error
+	if err := c.check(C.lxi_pack_metadata(given, str(out), &written, &told), told); err != nil {
+		return nil, err
+	}
+	return toWritten(written, c.omissions())
+}
+
 // PackTo packs a unified image into a writer, which is used by one goroutine at a time and during the call only. Errors: as
 // [Pack]; the writer's, in the chain; [ErrInvalidInput] when the options ask for a split image.
 func PackTo(ctx context.Context, out io.Writer, options PackOptions) (*Written, error) {
@@ -186,6 +215,8 @@ func (c *call) convertOptions(options *ConvertOptions) *C.lxi_convert_options {
 		given.form = C.lxi_form(options.Form)
 		given.rootfs_format = C.lxi_rootfs_format(options.RootfsFormat)
 		given.compression = c.str(options.Compression)
+		given.disk_format = c.str(options.DiskFormat)
+		given.disk_compression = c.str(options.DiskCompression)
 		given.expected_fingerprint = c.fingerprint(options.ExpectedFingerprint)
 		given.threads = C.uint32_t(options.Threads)
 	}

@@ -31,6 +31,8 @@ type ClientOptions struct {
 	Certificate, Key string
 	// Secret is that of a private image on an LXD or Incus server.
 	Secret string
+	// Username is the user of a registry, with Password, which is never part of an error; empty for what the remote says.
+	Username, Password string
 	// Limits on answers: redirects, headers, idle, total, remote_index, download.
 	Limits *Limits
 }
@@ -56,6 +58,8 @@ func (c *call) clientOptions(options *ClientOptions) (*C.lxi_client_options, fun
 	given.certificate = c.str(options.Certificate)
 	given.key = c.str(options.Key)
 	given.secret = c.str(options.Secret)
+	given.username = c.str(options.Username)
+	given.password = c.str(options.Password)
 	return given, done, nil
 }
 

@@ -41,6 +41,14 @@ type ServerOptions struct {
 	Grace *time.Duration
 	// Limits on what clients send.
 	Limits *Limits
+	// Settings have the remotes that trusted clients may name as the source of an image; nil: the server fetches nothing, and sends nothing to other
+	// servers.
+	Settings *Settings
+	// Upstream is a remote of the settings whose public images are offered to all clients, and cached when one asks for them. An image that is larger
+	// than the limit cache is not fetched, and the least recently used ones go when all are; eight downloads run at once.
+	Upstream string
+	// Client says how other servers are spoken to.
+	Client *ClientOptions
 	// Log takes one line at a time, of a request that was answered or a note; nil for none. One that takes long loses later lines, and
 	// delays no request. It must not stop or close the server. If it panics, [Server.Stop] and [Server.Close] panic.
 	Log func(line string)
@@ -78,6 +86,17 @@ func (s *Store) Serve(options ServerOptions) (*Server, error) {
 	given.size = C.sizeof_lxi_server_options
 	given.limits = limits
 	given.threads = C.uint32_t(options.Threads)
+	settings, settingsDone, err := options.Settings.lend()
+	if err != nil {
+		return nil, err
+	}
+	defer settingsDone()
+	client, clientDone, err := c.clientOptions(options.Client)
+	if err != nil {
+		return nil, err
+	}
+	defer clientDone()
+	given.settings, given.client, given.upstream = settings, client, c.str(options.Upstream)
 	given.listen, given.listen_len = c.strs(options.Listen)
 	given.certificate, given.key = c.str(options.Certificate), c.str(options.Key)
 	given.directory, given.trusted = c.str(options.Directory), c.str(options.Trusted)

@@ -19,7 +19,7 @@ type RemoteAddress struct {
 	// URL is the address, such as https://host:8443; without a scheme it is https, and has LXD's port. A simplestreams server may
 	// be a directory: file:///DIR. Told without secrets.
 	URL string
-	// Protocol is lxd, incus or simplestreams; for [Connect] also direct, the URL of one image. Empty for lxd.
+	// Protocol is lxd, incus, simplestreams or oci, a registry; for [Connect] also direct, the URL of one image. Empty for lxd.
 	Protocol string
 	// Certificate is what the server must show, in PEM, where no known authority signed it.
 	Certificate string
@@ -27,6 +27,10 @@ type RemoteAddress struct {
 	Public bool
 	// AllowHTTP lets plain HTTP be spoken with it, although it is another machine.
 	AllowHTTP bool
+	// Username is the user of a registry, and PasswordFile holds the password of that user.
+	Username, PasswordFile string
+	// AuthFile is the file of docker or podman that holds the credentials for a registry; empty for those of this user.
+	AuthFile string
 }
 
 // NamedRemote is a remote of settings.
@@ -78,6 +82,9 @@ func (c *call) address(address RemoteAddress) *C.lxi_known_remote {
 	given.url = c.str(address.URL)
 	given.protocol = c.str(address.Protocol)
 	given.certificate = c.str(address.Certificate)
+	given.username = c.str(address.Username)
+	given.password_file = c.str(address.PasswordFile)
+	given.auth_file = c.str(address.AuthFile)
 	return given
 }
 
@@ -103,11 +110,14 @@ func (s *Settings) Remotes() ([]NamedRemote, error) {
 				return err
 			}
 			remotes = append(remotes, NamedRemote{text(name), RemoteAddress{
-				URL:         text(known.url),
-				Protocol:    text(known.protocol),
-				Certificate: text(known.certificate),
-				Public:      known.flags&C.LXI_REMOTE_PUBLIC != 0,
-				AllowHTTP:   known.flags&C.LXI_REMOTE_ALLOW_HTTP != 0,
+				URL:          text(known.url),
+				Protocol:     text(known.protocol),
+				Certificate:  text(known.certificate),
+				Public:       known.flags&C.LXI_REMOTE_PUBLIC != 0,
+				AllowHTTP:    known.flags&C.LXI_REMOTE_ALLOW_HTTP != 0,
+				Username:     text(known.username),
+				PasswordFile: text(known.password_file),
+				AuthFile:     text(known.auth_file),
 			}})
 		}
 		return nil

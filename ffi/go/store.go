@@ -32,6 +32,9 @@ type StoreOptions struct {
 	Limits *Limits
 	// Clock is where the time comes from, called by any number of goroutines; nil for the machine's clock.
 	Clock func() time.Time
+	// Policy is what images need before this value makes them visible, whatever brings them: imports, copies, refreshes, caches, uploads to a
+	// server of it, new aliases; nil for nothing. An image that is refused fails with [ErrUntrusted].
+	Policy *Policy
 }
 
 // OpenStore opens the store at path: a directory, or a file in TOML that describes where its parts are ([OpenDescribedStore]). Errors: [ErrNotFound] when it is not there and not to be made; [ErrUnsupported] for a newer
@@ -95,6 +98,19 @@ func (c *call) storeOptions(options *StoreOptions) (*C.lxi_store_options, func()
 		return nil, nil, err
 	}
 	given.limits = limits
+	if options.Policy != nil {
+		ptr, policyDone, err := options.Policy.handle.read()
+		if err != nil {
+			done()
+			return nil, nil, err
+		}
+		given.policy = (*C.lxi_policy)(ptr)
+		limitsDone := done
+		done = func() {
+			policyDone()
+			limitsDone()
+		}
+	}
 	given.threads = C.uint32_t(options.Threads)
 	if options.NoCreate {
 		given.flags |= C.LXI_STORE_NO_CREATE
@@ -141,7 +157,14 @@ func (s *Store) List(filters ...string) ([]*StoredImage, error) {
 	if err := c.check(C.lxi_store_list(store, given, count, &list, &told), told); err != nil {
 		return nil, err
 	}
+	return toImages(list)
+}
+
+// toImages copies a list of images, and frees it.
+func toImages(list *C.lxi_image_list) ([]*StoredImage, error) {
 	defer C.lxi_image_list_free(list)
+	var count C.size_t
+	var told *C.lxi_error
 	if err := check(C.lxi_image_list_len(list, &count, &told), told); err != nil {
 		return nil, err
 	}
@@ -158,6 +181,56 @@ func (s *Store) List(filters ...string) ([]*StoredImage, error) {
 		images = append(images, found)
 	}
 	return images, nil
+}
+
+// NearMiss is an image that a list left out, and why.
+type NearMiss struct {
+	// Image is the image.
+	Image *StoredImage
+	// Reasons are a sentence for each filter that it does not meet.
+	Reasons []string
+}
+
+// Explain says why images are not in the list that [Store.List] gives for these filters: those that don't meet all of them, the ones that miss fewest
+// first. All of them are in memory at once. Errors: as [Store.List].
+func (s *Store) Explain(filters ...string) ([]NearMiss, error) {
+	c, store, end, err := s.begin(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	given, count := c.strs(filters)
+	var misses *C.lxi_near_misses
+	var told *C.lxi_error
+	if err := c.check(C.lxi_store_explain(store, given, count, &misses, &told), told); err != nil {
+		return nil, err
+	}
+	defer C.lxi_near_misses_free(misses)
+	if err := check(C.lxi_near_misses_len(misses, &count, &told), told); err != nil {
+		return nil, err
+	}
+	found := make([]NearMiss, 0, int(count))
+	for i := C.size_t(0); i < count; i++ {
+		var image *C.lxi_stored_image
+		var reasons C.size_t
+		if err := check(C.lxi_near_misses_at(misses, i, &image, &reasons, &told), told); err != nil {
+			return nil, err
+		}
+		stored, err := toStoredImage(image)
+		if err != nil {
+			return nil, err
+		}
+		miss := NearMiss{Image: stored}
+		for j := C.size_t(0); j < reasons; j++ {
+			var reason C.lxi_str
+			if err := check(C.lxi_near_misses_reason_at(misses, i, j, &reason, &told), told); err != nil {
+				return nil, err
+			}
+			miss.Reasons = append(miss.Reasons, text(reason))
+		}
+		found = append(found, miss)
+	}
+	return found, nil
 }
 
 // Resolve finds the image that reference names: an alias, a whole fingerprint, or the first digits of exactly one, at least

@@ -170,7 +170,7 @@ func ParseTemplate(source []byte, options *TemplateOptions) (*Template, error) {
 	return &Template{own("template", unsafe.Pointer(parsed), func() { C.lxi_template_free(parsed) })}, nil
 }
 
-// Render renders it. Errors, which tell where: [ErrTemplate] if it asks for what can't be, [ErrLimitExceeded] if it writes,
+// Render renders it. It takes no context, and needs none: the limits of templates bound how long it takes, whatever the template asks for. Errors, which tell where: [ErrTemplate] if it asks for what can't be, [ErrLimitExceeded] if it writes,
 // works or nests too much.
 func (t *Template) Render(variables *TemplateContext, limits *Limits) ([]byte, error) {
 	ptr, err := t.handle.acquire()

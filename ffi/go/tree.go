@@ -158,12 +158,14 @@ type TreePruned struct {
 	Waiting uint64
 }
 
-// Prune takes old versions out of the list, and removes files that left it long enough ago. Errors: [ErrBusy], [ErrMalformed], [ErrIO].
-func (t *Tree) Prune(options *TreePruneOptions) (*TreePruned, error) {
+// Prune takes old versions out of the list, and removes files that left it long enough ago. Errors: [ErrBusy], [ErrMalformed],
+// [ErrCancelled], [ErrIO]. What was removed before stays so.
+func (t *Tree) Prune(ctx context.Context, options *TreePruneOptions) (*TreePruned, error) {
 	info := C.lxi_tree_pruned{size: C.sizeof_lxi_tree_pruned}
-	err := t.use(context.Background(), func(c *call, tree *C.lxi_tree) error {
+	err := t.use(ctx, func(c *call, tree *C.lxi_tree) error {
 		given := one[C.lxi_tree_prune_options](&c.arena)
 		given.size = C.sizeof_lxi_tree_prune_options
+		given.monitor = c.monitor
 		if options != nil {
 			given.keep = C.uint32_t(options.Keep)
 			if options.DryRun {

@@ -35,6 +35,11 @@ type UnpackOptions struct {
 	Threads uint32
 	// IDMap says how owners and groups are shifted; none: not at all.
 	IDMap []IDRange
+	// DiskFormat is what the disk of a virtual machine is written as: raw, which is sparse, or qcow2; empty or keep: as it is. Refused for a container
+	// but with DiskIfAny.
+	DiskFormat string
+	// DiskIfAny unpacks an image without a disk all the same.
+	DiskIfAny bool
 }
 
 func (c *call) unpackOptions(options *UnpackOptions) *C.lxi_unpack_options {
@@ -51,7 +56,9 @@ func (c *call) unpackOptions(options *UnpackOptions) *C.lxi_unpack_options {
 		flag{options.SkipDevices, C.LXI_UNPACK_SKIP_DEVICES},
 		flag{options.AllXattrs, C.LXI_UNPACK_ALL_XATTRS},
 		flag{options.Durable, C.LXI_UNPACK_DURABLE},
+		flag{options.DiskIfAny, C.LXI_UNPACK_DISK_IF_ANY},
 	)
+	given.disk_format = c.str(options.DiskFormat)
 	return given
 }
 

@@ -65,7 +65,8 @@ pub extern "C" fn lxi_status_name(status: lxi_status) -> *const c_char {
     .as_ptr()
 }
 
-/// Whether a part of the library was compiled in: `gzip`, `xz`, `zstd`, `bzip2`, `lz4`, `store`, `templates`. A name
+/// Whether a part of the library was compiled in: a codec such as `gzip` or `zstd`, `disk`, `oci`,
+/// `remote`, `server`, `signatures`, `store`, `templates`, `trust`, `object-store`, `postgres`. A name
 /// that this version does not know is not there either.
 ///
 /// Threads: any. Errors: LXI_INVALID_INPUT.
@@ -75,7 +76,8 @@ pub unsafe extern "C" fn lxi_has_feature(name: lxi_str, yes: *mut bool, error: *
         let yes = args::out(yes, false, "yes")?;
         let name = args::text(name, "name of a feature")?;
         yes.set(match name {
-            "store" | "templates" | "remote" | "server" | "simplestreams" | "delta" => true,
+            "store" | "templates" | "remote" | "server" | "simplestreams" | "delta" | "disk" | "oci" | "signatures"
+            | "trust" => true,
             "object-store" | "postgres" => cfg!(feature = "shared-store"),
             name => Codec::ALL.iter().any(|codec| codec.feature() == Some(name) && codec.is_enabled()),
         });

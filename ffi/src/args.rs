@@ -181,6 +181,24 @@ pub(crate) unsafe fn raw_bytes<'a>(data: *const u8, len: usize, what: &str) -> R
     unsafe { slice(data, len, usize::MAX, what) }
 }
 
+/// Bytes of the caller that a call fills, and that live at least as long as it.
+///
+/// # Safety
+/// NULL or as many writable bytes as the length says, which nobody else uses meanwhile.
+pub(crate) unsafe fn writable<'a>(data: *mut u8, len: usize, what: &str) -> Result<&'a mut [u8]> {
+    if len == 0 {
+        return Ok(&mut []);
+    }
+    if data.is_null() {
+        return Err(invalid(format!("the {what} is NULL, and its length {len}")));
+    }
+    if isize::try_from(len).is_err() {
+        return Err(invalid(format!("the length {len} of the {what} is too large")));
+    }
+    // SAFETY: not NULL, no larger than memory can be; writable by the caller's promise.
+    Ok(unsafe { std::slice::from_raw_parts_mut(data, len) })
+}
+
 /// Bytes.
 ///
 /// # Safety

@@ -2,6 +2,7 @@
 
 use lxd_image::metadata::Properties;
 use lxd_image::store::{Alias, ImportOptions, UpdateSource};
+use lxd_image::trust::Evidence;
 use lxd_image::{Monitor, Result};
 
 use crate::args::{self, versioned};
@@ -9,6 +10,7 @@ use crate::error::{call, lxi_error};
 use crate::handle;
 use crate::monitor::{lxi_monitor, monitor_from};
 use crate::pack::{lxi_pack_options, lxi_written, pack_options};
+use crate::statement::{envelopes, lxi_statements};
 use crate::store::lxi_store;
 use crate::stored::{lxi_stored_image, stored};
 use crate::stream::{lxi_input, source};
@@ -73,6 +75,8 @@ pub struct lxi_import_options {
     pub source: *const lxi_update_source,
     /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
+    /// Statements about the image, which are kept beside it, and which the policy of the store may demand; or NULL.
+    pub statements: *const lxi_statements,
 }
 
 /// Aliases that are taken move to the new image, instead of being an error.
@@ -88,7 +92,8 @@ pub const LXI_IMPORT_ADD_ALIASES: u32 = 16;
 /// An image that loses its last alias to it is deleted, unless it is to be kept.
 pub const LXI_IMPORT_REPLACE_IMAGES: u32 = 32;
 
-versioned!(lxi_update_source, lxi_import_options);
+versioned!(lxi_import_options since statements);
+versioned!(lxi_update_source);
 
 /// An alias, checked.
 pub(crate) unsafe fn alias(given: lxi_alias) -> Result<Alias> {
@@ -96,7 +101,7 @@ pub(crate) unsafe fn alias(given: lxi_alias) -> Result<Alias> {
     Ok(alias.described(args::text(given.description, "description of an alias")?))
 }
 
-unsafe fn import_options(pointer: *const lxi_import_options) -> Result<(ImportOptions, Monitor)> {
+pub(crate) unsafe fn import_options(pointer: *const lxi_import_options) -> Result<(ImportOptions, Monitor)> {
     let given = args::options(pointer)?;
     let flags = args::flags(given.flags, 63, "flags of importing")?;
     let mut options = ImportOptions::new()
@@ -128,6 +133,10 @@ unsafe fn import_options(pointer: *const lxi_import_options) -> Result<(ImportOp
     }
     if !given.source.is_null() {
         options = options.source(update_source(given.source)?);
+    }
+    let statements = envelopes(given.statements)?;
+    if !statements.is_empty() {
+        options = options.evidence(Evidence::new().statements(statements));
     }
     Ok((options, monitor_from(given.monitor)?))
 }

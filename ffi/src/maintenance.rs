@@ -29,6 +29,8 @@ pub struct lxi_prune_options {
     pub unused_for_seconds: u64,
     /// With LXI_PRUNE_MAX_BYTES: how many bytes the cached images may have; over it, the least recently used go too.
     pub max_bytes: u64,
+    /// Cancellation and omissions of the call, or NULL.
+    pub monitor: *const lxi_monitor,
 }
 
 /// Removes nothing, and tells what would be removed.
@@ -151,7 +153,7 @@ handles! {
 /// as long. `count` gets how many images that are, `bytes` the bytes of all; they and `pruned` may be NULL.
 ///
 /// Owner: the caller, who frees the result with `lxi_pruned_free`. Threads: any. Errors: LXI_MALFORMED when the
-/// catalog is damaged or the blobs are not there, LXI_BUSY, LXI_IO. What was removed before stays so.
+/// catalog is damaged or the blobs are not there, LXI_BUSY, LXI_CANCELLED, LXI_IO. What was removed before stays so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_prune(
     store: *const lxi_store,
@@ -169,6 +171,7 @@ pub unsafe extern "C" fn lxi_store_prune(
         let given = args::options(options)?;
         let flags = args::flags(given.flags, 7, "flags of pruning")?;
         args::flags(given.reserved, 0, "reserved bits of pruning")?;
+        let monitor = monitor_from(given.monitor)?;
         let mut options = if flags & LXI_PRUNE_UNUSED_FOR == 0 {
             PruneOptions::default()
         } else {
@@ -177,7 +180,7 @@ pub unsafe extern "C" fn lxi_store_prune(
         if flags & LXI_PRUNE_MAX_BYTES != 0 {
             options = options.max_bytes(given.max_bytes);
         }
-        let done = store.prune(&options.dry_run(flags & LXI_PRUNE_DRY_RUN != 0), &Monitor::none())?;
+        let done = store.prune(&options.dry_run(flags & LXI_PRUNE_DRY_RUN != 0), &monitor)?;
         if let Some(count) = count {
             count.set(done.images.len());
         }

@@ -3,11 +3,14 @@
 use std::ffi::c_void;
 use std::os::unix::ffi::OsStrExt;
 
-use lxd_image::format::{ConvertOptions, ImageForm, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
+use lxd_image::format::{
+    ConvertOptions, ImageForm, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_metadata, pack_to,
+};
 use lxd_image::{Monitor, Result};
 
 use crate::about::index_out_of_range;
 use crate::args::{self, invalid, versioned};
+use crate::disk::{disk_compression, disk_format, disk_output};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::image::lxi_image;
@@ -36,7 +39,7 @@ pub struct lxi_pack_options {
     pub size: usize,
     /// The directory whose content becomes the root file system; or empty.
     pub tree: lxi_str,
-    /// The qcow2 disk of a virtual machine; or NULL.
+    /// The disk of a virtual machine; or NULL. It becomes qcow2, unless it is.
     pub disk: *const lxi_input,
     /// The metadata; or NULL.
     pub metadata: *const lxi_metadata,
@@ -60,6 +63,11 @@ pub struct lxi_pack_options {
     pub limits: *const lxi_limits,
     /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
+    /// The format of the disk: `raw`, `qcow2`, `vmdk`, `ova`, `vhd` or `vhdx`; empty to recognise it, and raw never is.
+    pub disk_input: lxi_str,
+    /// How the clusters of the disk are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`. Empty: a qcow2 disk
+    /// stays as it is, and another one gets zlib.
+    pub disk_compression: lxi_str,
 }
 
 /// Takes `trusted.*` and every `security.*` attribute too, not only file capabilities.
@@ -87,6 +95,12 @@ pub struct lxi_convert_options {
     pub flags: u32,
     /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
+    /// `qcow2`: the disk of a virtual machine is written anew, through temporary files; empty or `keep`: it stays as it
+    /// is.
+    pub disk_format: lxi_str,
+    /// How the clusters of a disk that is written anew are compressed: `zlib`, `zstd` or `none`, optionally `:LEVEL`;
+    /// empty for zlib.
+    pub disk_compression: lxi_str,
 }
 
 /// An image that was written. Read-only, so it may be shared between threads.
@@ -110,7 +124,9 @@ pub struct lxi_written_info {
     pub omissions: usize,
 }
 
-versioned!(lxi_pack_options, lxi_convert_options, lxi_written_info);
+versioned!(lxi_pack_options since disk_input);
+versioned!(lxi_convert_options since disk_format);
+versioned!(lxi_written_info);
 handles! { lxi_written(11) = WrittenView; }
 
 /// An image that was written, with its omissions in words for C to point to.
@@ -146,14 +162,21 @@ fn rootfs_format(given: lxi_rootfs_format) -> Result<Option<RootfsFormat>> {
 
 /// What is packed, and how.
 pub(crate) unsafe fn pack_options(pointer: *const lxi_pack_options) -> Result<(Rootfs, PackOptions, Monitor)> {
+    let (rootfs, options, monitor) = optional_rootfs(pointer)?;
+    Ok((rootfs.ok_or_else(|| invalid("either a tree or a disk is packed"))?, options, monitor))
+}
+
+/// What is packed, if anything but metadata and templates is, and how.
+unsafe fn optional_rootfs(pointer: *const lxi_pack_options) -> Result<(Option<Rootfs>, PackOptions, Monitor)> {
     let given = args::required(pointer)?;
     // Taken first, so that a stream is released whatever else is wrong.
     let disk = (!given.disk.is_null()).then(|| one_input(given.disk));
     let tree = args::optional_path(given.tree, "tree")?;
     let rootfs = match (tree, disk) {
-        (Some(tree), None) => Rootfs::Directory(tree.to_path_buf()),
-        (None, Some(disk)) => Rootfs::Disk(disk?),
-        _ => return Err(invalid("either a tree or a disk is packed")),
+        (Some(tree), None) => Some(Rootfs::Directory(tree.to_path_buf())),
+        (None, Some(disk)) => Some(Rootfs::Disk(disk?)),
+        (None, None) => None,
+        (Some(_), Some(_)) => return Err(invalid("either a tree or a disk is packed")),
     };
     let limits = limits_or_default(given.limits)?;
     let yaml = args::bytes(given.metadata_yaml, "metadata's YAML")?;
@@ -173,6 +196,12 @@ pub(crate) unsafe fn pack_options(pointer: *const lxi_pack_options) -> Result<(R
     }
     if let Some(format) = rootfs_format(given.rootfs_format)? {
         options = options.rootfs_format(format);
+    }
+    if let Some(format) = disk_format(given.disk_input)? {
+        options = options.disk_input(format);
+    }
+    if let Some(compression) = disk_compression(given.disk_compression)? {
+        options = options.disk_compression(compression);
     }
     let flags = args::flags(given.flags, 3, "flags of packing")?;
     if flags & LXI_PACK_NEWEST_MTIME != 0 {
@@ -201,6 +230,12 @@ unsafe fn convert_options(pointer: *const lxi_convert_options) -> Result<(Conver
     if let Some(expected) = args::optional_fingerprint(given.expected_fingerprint)? {
         options = options.expect(expected);
     }
+    if let Some(format) = disk_output(given.disk_format)? {
+        options = options.disk_format(format);
+    }
+    if let Some(compression) = disk_compression(given.disk_compression)? {
+        options = options.disk_compression(compression);
+    }
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }
@@ -225,6 +260,33 @@ pub unsafe extern "C" fn lxi_pack(
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
         let (rootfs, options, monitor) = packing?;
         let done = pack(&rootfs, args::path(out, "output")?, &options, &monitor)?;
+        if let Some(place) = place {
+            place.set(handle::make(done.into()));
+        }
+        Ok(())
+    })
+}
+
+/// Packs the metadata file of a split image alone, with the templates, to the file `out`: for a rootfs that is there
+/// already. `options` name no tree and no disk. The fingerprint is that of this file, not of an image. `written` may be
+/// NULL.
+///
+/// Owner, threads and errors: as `lxi_pack`; LXI_INVALID_INPUT for options about a rootfs.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_pack_metadata(
+    options: *const lxi_pack_options,
+    out: lxi_str,
+    written: *mut *mut lxi_written,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let packing = optional_rootfs(options);
+        let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
+        let (rootfs, options, monitor) = packing?;
+        if rootfs.is_some() {
+            return Err(invalid("metadata is packed without a tree and without a disk"));
+        }
+        let done = pack_metadata(args::path(out, "output")?, &options, &monitor)?;
         if let Some(place) = place {
             place.set(handle::make(done.into()));
         }

@@ -1,7 +1,8 @@
 //! Remotes: connected, searched, and sent to.
 
 use lxd_image::remote::{
-    ClientOptions, Identity, Lxd, Protocol, Proxy, Remote, RemoteAddress, Trust, UploadOptions, Wanted,
+    ClientOptions, Identity, KnownRemote, Lxd, OciCredentials, OciLogin, OciRegistry, Protocol, Proxy, Remote,
+    RemoteAddress, Trust, UploadOptions, Wanted,
 };
 use lxd_image::{Architecture, Error, ErrorKind, Result};
 
@@ -46,6 +47,10 @@ pub struct lxi_client_options {
     pub key: lxi_str,
     /// The secret of a private image on an LXD or Incus server, or empty.
     pub secret: lxi_str,
+    /// The user of a registry, with `password`; empty for what the remote says.
+    pub username: lxi_str,
+    /// The password of that user. It is never part of an error.
+    pub password: lxi_str,
 }
 
 /// Plain HTTP may be spoken with other machines.
@@ -111,11 +116,14 @@ pub const LXI_UPLOAD_PUBLIC: u32 = 8;
 pub enum Connected {
     /// A server with LXD's REST API.
     Rest(Box<Lxd>),
+    /// A registry of OCI.
+    Registry(Box<OciRegistry>),
     /// A tree or a URL, which are read from.
     ReadOnly(Box<dyn Remote>),
 }
 
-versioned!(lxi_client_options, lxi_wanted, lxi_upload_options);
+versioned!(lxi_client_options since username);
+versioned!(lxi_wanted, lxi_upload_options);
 handles! { lxi_remote(33) = Connected; }
 
 impl Connected {
@@ -123,6 +131,7 @@ impl Connected {
     pub(crate) fn source(&self) -> &dyn Remote {
         match self {
             Self::Rest(lxd) => &**lxd,
+            Self::Registry(registry) => &**registry,
             Self::ReadOnly(remote) => &**remote,
         }
     }
@@ -156,6 +165,31 @@ pub(crate) unsafe fn architectures(data: *const lxi_str, len: usize) -> Result<V
     args::texts(data, len, "architectures")?.iter().map(|name| name.parse()).collect()
 }
 
+/// As whom a registry is asked: the user of the options, or what the remote says.
+unsafe fn login(pointer: *const lxi_client_options, known: &KnownRemote) -> Result<OciLogin> {
+    let given = args::options(pointer)?;
+    match args::optional_text(given.username, "user of a registry")? {
+        None => known.login(),
+        Some(user) => Ok(OciLogin::Credentials(OciCredentials::password(
+            user,
+            args::text(given.password, "password of a registry")?,
+        ))),
+    }
+}
+
+/// The client of a registry. A pinned certificate takes the place of the trust in the options.
+unsafe fn connect_registry(known: &KnownRemote, pointer: *const lxi_client_options) -> Result<Connected> {
+    let mut options = client_options(pointer)?
+        .allow_http(known.allow_http || args::options(pointer)?.flags & LXI_CLIENT_ALLOW_HTTP != 0);
+    let mut pem = String::new();
+    if let Some(certificate) = &known.certificate {
+        options = options.trust(Trust::Pinned(certificate.fingerprint()));
+        pem = certificate.to_pem();
+    }
+    let registry = OciRegistry::new(options, &known.url, &login(pointer, known)?)?;
+    Ok(Connected::Registry(Box::new(registry.certificate(pem))))
+}
+
 unsafe fn wanted(reference: lxi_str, pointer: *const lxi_wanted) -> Result<Wanted> {
     let given = args::options(pointer)?;
     let flags = args::flags(given.flags, 3, "flags of a wanted image")?;
@@ -169,9 +203,9 @@ unsafe fn wanted(reference: lxi_str, pointer: *const lxi_wanted) -> Result<Wante
 
 /// Connects to a server by its address. Nothing is sent yet. `options` may be NULL.
 ///
-/// Owner: the caller, who frees it with `lxi_remote_free`. Threads: any. Errors: LXI_INVALID_INPUT for an invalid URL, and
-/// for plain HTTP that is not allowed; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate that is
-/// not PEM.
+/// Owner: the caller, who frees it with `lxi_remote_free`. Threads: any. Errors: LXI_INVALID_INPUT for an invalid URL,
+/// and for plain HTTP that is not allowed; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate
+/// that is not PEM.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_remote_connect(
     address: *const lxi_known_remote,
@@ -182,6 +216,10 @@ pub unsafe extern "C" fn lxi_remote_connect(
     call(error, || {
         let place = args::out_handle(remote, "remote")?;
         let known = known_remote(address)?;
+        if known.protocol == Protocol::Oci {
+            place.set(handle::make(connect_registry(&known, options)?));
+            return Ok(());
+        }
         let secret = args::optional_text(args::options(options)?.secret, "secret")?;
         let mut options = client_options(options)?;
         if known.allow_http {
@@ -226,8 +264,13 @@ pub unsafe extern "C" fn lxi_settings_connect(
         let place = args::out_handle(remote, "remote")?;
         let (settings, name) = (handle::get(settings)?, args::text(name, "name of a remote")?);
         let secret = args::optional_text(args::options(options)?.secret, "secret")?;
+        let known = settings.get(name)?;
+        if known.protocol == Protocol::Oci {
+            place.set(handle::make(connect_registry(&known, options)?));
+            return Ok(());
+        }
         let options = client_options(options)?;
-        let connected = if settings.get(name)?.protocol == Protocol::Simplestreams {
+        let connected = if known.protocol == Protocol::Simplestreams {
             Connected::ReadOnly(settings.connect(name, options)?)
         } else {
             let lxd = settings.connect_lxd(name, options)?;
@@ -249,8 +292,8 @@ pub unsafe extern "C" fn lxi_remote_free(remote: *mut lxi_remote) -> lxi_status 
     free(remote)
 }
 
-/// The image that `reference` names there now: an alias, a fingerprint, or the first digits of one. What the server does
-/// not say stays empty. `wanted` and `monitor` may be NULL.
+/// The image that `reference` names there now: an alias, a fingerprint, or the first digits of one. What the server
+/// does not say stays empty. `wanted` and `monitor` may be NULL.
 ///
 /// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint names
 /// other machines or similar aliases; LXI_AMBIGUOUS; LXI_UNSUPPORTED for an image whose fingerprint is known only after
@@ -276,8 +319,8 @@ pub unsafe extern "C" fn lxi_remote_resolve(
 /// The images there that this client may see and that meet all filters. Entries that can't be used are omissions of
 /// `monitor`, which may be NULL.
 ///
-/// Owner: the caller, who frees the cursor with `lxi_image_cursor_free`; it may outlive the remote. Threads: any. Errors:
-/// LXI_INVALID_INPUT for a filter that is none; LXI_UNSUPPORTED where there is no list; LXI_UNTRUSTED as for
+/// Owner: the caller, who frees the cursor with `lxi_image_cursor_free`; it may outlive the remote. Threads: any.
+/// Errors: LXI_INVALID_INPUT for a filter that is none; LXI_UNSUPPORTED where there is no list; LXI_UNTRUSTED as for
 /// `lxi_remote_resolve`; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_remote_images(
@@ -297,13 +340,13 @@ pub unsafe extern "C" fn lxi_remote_images(
     })
 }
 
-/// Sends an image of a store, with its properties, to an LXD or Incus server, which must trust this client. An image that
-/// the server has already gets what `options` say, and its bytes are not sent. Statements about it go along to a server of
-/// this library; elsewhere that they stay behind is an omission of the monitor. `options` may be NULL.
+/// Sends an image of a store, with its properties, to an LXD or Incus server, which must trust this client. An image
+/// that the server has already gets what `options` say, and its bytes are not sent. Statements about it go along to a
+/// server of this library; elsewhere that they stay behind is an omission of the monitor. `options` may be NULL.
 ///
 /// Threads: any. Errors: LXI_UNSUPPORTED for a remote that is no such server; LXI_NOT_FOUND for an image that is not in
-/// the store; LXI_ALREADY_EXISTS for an alias that is taken; LXI_MISMATCH when other bytes arrived; LXI_REMOTE, also when
-/// it does not trust this client; LXI_CANCELLED.
+/// the store; LXI_ALREADY_EXISTS for an alias that is taken; LXI_MISMATCH when other bytes arrived; LXI_REMOTE, also
+/// when it does not trust this client; LXI_CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_remote_upload(
     remote: *const lxi_remote,
@@ -315,7 +358,7 @@ pub unsafe extern "C" fn lxi_remote_upload(
     call(error, || {
         let Connected::Rest(server) = handle::get(remote)? else {
             return Err(Error::new(ErrorKind::Unsupported, "this remote is read from, and takes no images")
-                .with_hint("send it to an LXD or Incus server, or add it to a static tree"));
+                .with_hint("send it to an LXD or Incus server, push it to a registry, or add it to a static tree"));
         };
         let given = args::options(options)?;
         let flags = args::flags(given.flags, 15, "flags of an upload")?;

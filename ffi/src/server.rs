@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lxd_image::server::{Handler, Listener, ListenerOptions, ServerCertificate, ServerOptions, TrustedClients};
+use lxd_image::transfer::RemoteTransfer;
 use lxd_image::{Cancel, Error, ErrorKind, Fingerprint, Result};
 
 use crate::about::index_out_of_range;
@@ -16,6 +17,8 @@ use crate::args::{self, invalid, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::limits::{limits_or_default, lxi_limits};
+use crate::remote::{client_options, lxi_client_options};
+use crate::settings::lxi_settings;
 use crate::store::lxi_store;
 use crate::types::*;
 
@@ -28,8 +31,8 @@ pub struct lxi_server {
 }
 
 /// Takes one line of the server's log, without its end: a request that was answered, or a note. Called from one thread
-/// at a time, which is not the caller's, until the server is stopped. A call that takes long loses later lines, and delays
-/// no request. Must not unwind or jump out, and must not stop or free the server.
+/// at a time, which is not the caller's, until the server is stopped. A call that takes long loses later lines, and
+/// delays no request. Must not unwind or jump out, and must not stop or free the server.
 pub type lxi_log_fn = Option<unsafe extern "C" fn(user: *mut c_void, line: lxi_str)>;
 
 /// How a store is served. Set `size` to `sizeof(lxi_server_options)` and say where to listen; the rest may be zero.
@@ -52,8 +55,8 @@ pub struct lxi_server_options {
     pub key: lxi_str,
     /// Where a certificate is kept that is made at the first start; used where `certificate` is empty. Or empty.
     pub directory: lxi_str,
-    /// Certificates of clients that may see and change everything: a file, or a directory with `*.crt` and `*.pem`, read
-    /// again when it changes. Empty for none.
+    /// Certificates of clients that may see and change everything: a file, or a directory with `*.crt` and `*.pem`,
+    /// read again when it changes. Empty for none.
     pub trusted: lxi_str,
     /// The name of the server on its pages, or empty.
     pub name: lxi_str,
@@ -67,6 +70,15 @@ pub struct lxi_server_options {
     pub log: lxi_log_fn,
     /// Handed to `log`; must live until the server is stopped.
     pub log_user: *mut c_void,
+    /// The remotes that trusted clients may name as the source of an image, by the settings of a user; NULL: the server
+    /// fetches nothing, and sends nothing to other servers.
+    pub settings: *const lxi_settings,
+    /// A remote of `settings` whose public images are offered to all clients, and cached when one asks for them; or
+    /// empty. An image that is larger than the limit `cache` is not fetched, and the least recently used ones go when
+    /// all are; eight downloads run at once.
+    pub upstream: lxi_str,
+    /// How other servers are spoken to, or NULL.
+    pub client: *const lxi_client_options,
 }
 
 /// Plain HTTP may be offered to other machines.
@@ -82,7 +94,7 @@ pub struct Running {
     fingerprint: Option<Fingerprint>,
 }
 
-versioned!(lxi_server_options);
+versioned!(lxi_server_options since settings);
 handles! { lxi_server(39) = Running; }
 
 impl Running {
@@ -191,8 +203,8 @@ unsafe fn certificate(given: &lxi_server_options) -> Result<Option<ServerCertifi
 /// Starts a server of the store, on threads of its own: to LXD and Incus, to tools of simplestreams, for import by URL,
 /// and as pages for people. It answers when this call returns, and goes on when the store is freed.
 ///
-/// Owner: the caller, who frees it with `lxi_server_free`. Threads: any. Errors: LXI_INVALID_INPUT for an address that is
-/// none, for TLS without a certificate, and for plain HTTP to other machines without the flag; LXI_MALFORMED for a
+/// Owner: the caller, who frees it with `lxi_server_free`. Threads: any. Errors: LXI_INVALID_INPUT for an address that
+/// is none, for TLS without a certificate, and for plain HTTP to other machines without the flag; LXI_MALFORMED for a
 /// certificate, a key or trusted certificates that can't be read; LXI_IO when an address can't be bound.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_server_start(
@@ -214,6 +226,14 @@ pub unsafe extern "C" fn lxi_server_start(
         }
         if let Some(url) = args::optional_text(given.base_url, "server's URL")? {
             serving = serving.base_url(url);
+        }
+        let upstream = args::optional_text(given.upstream, "upstream")?;
+        if let Some(settings) = handle::get_optional(given.settings)? {
+            let client = client_options(given.client)?;
+            let transfer = RemoteTransfer::new(settings.clone(), upstream, client, limits.clone())?;
+            serving = serving.image_transfer(transfer);
+        } else if upstream.is_some() {
+            return Err(invalid("an upstream is a remote of settings, which are not given"));
         }
         let mut listening = ListenerOptions::new().limits(limits);
         if let Some(certificate) = certificate(&given)? {
@@ -249,7 +269,8 @@ pub unsafe extern "C" fn lxi_server_start(
     })
 }
 
-/// A URL that the server listens at, with an index from 0, in the order of `listen`; port 0 is replaced by the chosen one.
+/// A URL that the server listens at, with an index from 0, in the order of `listen`; port 0 is replaced by the chosen
+/// one.
 ///
 /// Owner: the text belongs to the server. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
@@ -284,8 +305,9 @@ pub unsafe extern "C" fn lxi_server_fingerprint(
     })
 }
 
-/// Stops the server: it takes no more connections, lets running requests end for the grace time, cuts those that go on, and
-/// this call returns, in some seconds more at most. After it `log` is not called any more. A second call does nothing.
+/// Stops the server: it takes no more connections, lets running requests end for the grace time, cuts those that go on,
+/// and this call returns, in some seconds more at most. After it `log` is not called any more. A second call does
+/// nothing.
 ///
 /// Threads: any, but not from `log`. Errors: why the server ended before, if it did: LXI_IO.
 #[unsafe(no_mangle)]

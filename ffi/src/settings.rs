@@ -1,5 +1,8 @@
 //! The settings of a user: remotes by name, and the client certificate.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
 use lxd_image::remote::{Certificate, FirstUse, KnownRemote, Protocol, Settings};
 use lxd_image::{Error, Result};
 
@@ -33,16 +36,24 @@ pub struct lxi_known_remote {
     pub flags: u32,
     /// Padding; must be 0.
     pub reserved: u32,
-    /// Its URL, such as `https://host:8443`; without a scheme it is https, and has LXD's port. A simplestreams server may be
-    /// a directory: `file:///DIR`. Filled without secrets.
+    /// Its URL, such as `https://host:8443`; without a scheme it is https, and has LXD's port. A simplestreams server
+    /// may be a directory: `file:///DIR`. Filled without secrets.
     pub url: lxi_str,
-    /// `lxd`, `incus` or `simplestreams`; for `lxi_remote_connect` also `direct`, the URL of one image. Empty for `lxd`.
+    /// `lxd`, `incus`, `simplestreams` or `oci`, a registry; for `lxi_remote_connect` also `direct`, the URL of one
+    /// image. Empty for `lxd`.
     pub protocol: lxi_str,
     /// The certificate that it must show, in PEM, where no known authority signed it; or empty.
     pub certificate: lxi_str,
+    /// The user of a registry, with `password_file`; or empty.
+    pub username: lxi_str,
+    /// The file that holds the password of that user, and is read when it is needed; or empty.
+    pub password_file: lxi_str,
+    /// The file of docker or podman that holds the credentials for a registry; empty for those of this user.
+    pub auth_file: lxi_str,
 }
 
-/// Only public images are used: the client certificate is not shown. Simplestreams servers always are.
+/// Only public images are used: the client certificate is not shown, and a registry is asked anonymously. Simplestreams
+/// servers always are.
 pub const LXI_REMOTE_PUBLIC: u32 = 1;
 /// Plain HTTP may be spoken with it, although it is another machine.
 pub const LXI_REMOTE_ALLOW_HTTP: u32 = 2;
@@ -63,6 +74,9 @@ pub struct KnownView {
     protocol: &'static str,
     certificate: String,
     flags: u32,
+    username: String,
+    password_file: PathBuf,
+    auth_file: PathBuf,
 }
 
 impl KnownView {
@@ -75,11 +89,14 @@ impl KnownView {
             protocol: remote.protocol.name(),
             certificate: remote.certificate.as_ref().map(Certificate::to_pem).unwrap_or_default(),
             flags: public | http,
+            username: remote.username.clone().unwrap_or_default(),
+            password_file: remote.password_file.clone().unwrap_or_default(),
+            auth_file: remote.auth_file.clone().unwrap_or_default(),
         }
     }
 }
 
-versioned!(lxi_known_remote);
+versioned!(lxi_known_remote since username);
 handles! {
     lxi_settings(31) = Settings;
     lxi_remote_list(32) = Vec<KnownView>;
@@ -98,6 +115,20 @@ pub(crate) unsafe fn known_remote(pointer: *const lxi_known_remote) -> Result<Kn
     let mut remote = KnownRemote::new(url, protocol).allow_http(flags & LXI_REMOTE_ALLOW_HTTP != 0);
     if flags & LXI_REMOTE_PUBLIC != 0 {
         remote = remote.public(true);
+    }
+    let username = args::optional_text(given.username, "user of a registry")?;
+    let password_file = args::optional_path(given.password_file, "file with a password")?;
+    let auth_file = args::optional_path(given.auth_file, "file with credentials")?;
+    if protocol != Protocol::Oci && (username.is_some() || password_file.is_some() || auth_file.is_some()) {
+        return Err(args::invalid("users and files with credentials are for registries, with the protocol `oci`"));
+    }
+    match (username, password_file) {
+        (Some(user), Some(file)) => remote = remote.user(user, file),
+        (None, None) => {}
+        _ => return Err(args::invalid("a user of a registry and the file with the password are given together")),
+    }
+    if let Some(file) = auth_file {
+        remote = remote.auth_file(file);
     }
     Ok(match args::optional_text(given.certificate, "certificate")? {
         Some(pem) => remote.certificate(Certificate::from_pem(pem)?),
@@ -192,6 +223,9 @@ pub unsafe extern "C" fn lxi_remote_list_at(
                 url: lxi_str::of(&found.url),
                 protocol: lxi_str::of(found.protocol),
                 certificate: lxi_str::of(&found.certificate),
+                username: lxi_str::of(&found.username),
+                password_file: lxi_str::of_bytes(found.password_file.as_os_str().as_bytes()),
+                auth_file: lxi_str::of_bytes(found.auth_file.as_os_str().as_bytes()),
             },
         )?;
         name.set(lxi_str::of(&found.name));
@@ -209,8 +243,9 @@ pub unsafe extern "C" fn lxi_remote_list_free(remotes: *mut lxi_remote_list) -> 
 
 /// Adds a remote. Nothing is asked of the server: `lxi_remote_first_use` says whether it can be trusted.
 ///
-/// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_INVALID_INPUT for a name with a colon, a slash or a blank, for `local`,
-/// and for an invalid URL; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate that is not PEM; LXI_IO.
+/// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_INVALID_INPUT for a name with a colon, a slash or a blank, for
+/// `local`, and for an invalid URL; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate that is
+/// not PEM; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_settings_add(
     settings: *const lxi_settings,
@@ -266,8 +301,8 @@ pub unsafe extern "C" fn lxi_settings_set_url(
     })
 }
 
-/// The client certificate of these settings in PEM, which the owner of a server adds to the trusted ones. Made, with its
-/// key, if there is none yet; the key never leaves the directory.
+/// The client certificate of these settings in PEM, which the owner of a server adds to the trusted ones. Made, with
+/// its key, if there is none yet; the key never leaves the directory.
 ///
 /// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_MALFORMED when the files
 /// can't be parsed, LXI_IO.
@@ -284,9 +319,9 @@ pub unsafe extern "C" fn lxi_settings_certificate(
     })
 }
 
-/// Asks a server for its certificate, and says whether it can be trusted: trust on first use, as `lxc remote add` has it.
-/// With LXI_TRUST_UNKNOWN, `pem` gets the certificate, to be shown (`fingerprint`, which may be NULL) and pinned if its
-/// owner confirms it; else it stays NULL. `options` and `monitor` may be NULL.
+/// Asks a server for its certificate, and says whether it can be trusted: trust on first use, as `lxc remote add` has
+/// it. With LXI_TRUST_UNKNOWN, `pem` gets the certificate, to be shown (`fingerprint`, which may be NULL) and pinned if
+/// its owner confirms it; else it stays NULL. `options` and `monitor` may be NULL.
 ///
 /// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_REMOTE when it can't be
 /// reached, or shows another certificate than the pinned one; LXI_INVALID_INPUT for plain HTTP that is not allowed.

@@ -12,6 +12,7 @@ use crate::handle::{self, handles};
 use crate::image::lxi_image;
 use crate::limits::{limits_or_default, lxi_limits};
 use crate::list::lxi_image_list;
+use crate::policy::lxi_policy;
 use crate::stored::{lxi_stored_image, stored};
 use crate::types::*;
 use crate::verify::threads;
@@ -45,6 +46,10 @@ pub struct lxi_store_options {
     pub clock: lxi_clock_fn,
     /// Handed to `clock`.
     pub clock_user: *mut c_void,
+    /// What images need before this handle makes them visible, whatever brings them: imports, copies, refreshes,
+    /// caches, uploads to a server of it, new aliases. NULL for nothing. An image that is refused fails with
+    /// LXI_UNTRUSTED.
+    pub policy: *const lxi_policy,
 }
 
 /// A store that is not there is an error.
@@ -54,7 +59,7 @@ pub const LXI_STORE_READ_ONLY: u32 = 2;
 /// `busy_milliseconds` is set.
 pub const LXI_STORE_BUSY_TIMEOUT: u32 = 4;
 
-versioned!(lxi_store_options);
+versioned!(lxi_store_options since policy);
 handles! { lxi_store(16) = Store; }
 
 pub(crate) struct Clock {
@@ -96,6 +101,9 @@ pub(crate) unsafe fn store_options(pointer: *const lxi_store_options) -> Result<
         let clock = Clock::new(clock, given.clock_user);
         options = options.clock(move || clock.now());
     }
+    if let Some(policy) = handle::get_optional(given.policy)? {
+        options = options.policy(policy.clone());
+    }
     Ok(options)
 }
 
@@ -120,14 +128,14 @@ pub unsafe extern "C" fn lxi_store_open(
     })
 }
 
-/// Opens a store whose catalog and images are at the addresses that a text in TOML says: `catalog` is the path of an SQLite
-/// database or `postgresql://USER@HOST/DATABASE`, `blobs` a directory, `s3://BUCKET/PREFIX`, `gs://…` or `az://…`; a table
-/// `[s3]` may have `endpoint`, `region`, `allow_http` and `path_style`, and `scratch` is a local directory for what arrives.
-/// Relative paths start at `directory`. Credentials come from the engines' usual environment variables and files.
-/// `options` may be NULL.
+/// Opens a store whose catalog and images are at the addresses that a text in TOML says: `catalog` is the path of an
+/// SQLite database or `postgresql://USER@HOST/DATABASE`, `blobs` a directory, `s3://BUCKET/PREFIX`, `gs://…` or
+/// `az://…`; a table `[s3]` may have `endpoint`, `region`, `allow_http` and `path_style`, and `scratch` is a local
+/// directory for what arrives. Relative paths start at `directory`. Credentials come from the engines' usual
+/// environment variables and files. `options` may be NULL.
 ///
-/// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: as `lxi_store_open`; LXI_MALFORMED with the
-/// line for a text that is no description.
+/// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: as `lxi_store_open`; LXI_MALFORMED with
+/// the line for a text that is no description.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_open_described(
     description: lxi_str,

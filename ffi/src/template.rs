@@ -85,7 +85,8 @@ pub unsafe extern "C" fn lxi_template_parse(
     })
 }
 
-/// Renders a template. `limits` may be NULL.
+/// Renders a template. `limits` may be NULL. It can't be cancelled, and need not be: `template_steps` and the other
+/// limits of templates bound how long it takes, whatever the template asks for.
 ///
 /// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any, also several with one template and
 /// one context. Errors: LXI_TEMPLATE if it asks for what can't be, LXI_LIMIT_EXCEEDED if it writes, works or nests too

@@ -3,11 +3,11 @@
 use std::ffi::c_void;
 use std::time::Duration;
 
+use lxd_image::Fingerprint;
 use lxd_image::protocol::simplestreams::StreamImage;
 use lxd_image::simplestreams::{
     AddOptions, PruneOptions, PrunedTree, Tree, TreeOptions, TreeReport, TreeVerifyOptions,
 };
-use lxd_image::{Fingerprint, Monitor};
 
 use crate::about::{PropertyOut, index_out_of_range};
 use crate::args::{self, versioned};
@@ -127,6 +127,8 @@ pub struct lxi_tree_prune_options {
     pub keep: u32,
     /// With LXI_TREE_PRUNE_AFTER: for how long files stay that left the list, since readers may hold an older one.
     pub after_seconds: u64,
+    /// Cancellation and omissions of the call, or NULL.
+    pub monitor: *const lxi_monitor,
 }
 
 /// Removes nothing, and tells what would be removed.
@@ -172,14 +174,8 @@ pub struct TreeReportView {
     findings: Vec<Report>,
 }
 
-versioned!(
-    lxi_tree_options,
-    lxi_tree_add_options,
-    lxi_tree_image,
-    lxi_tree_prune_options,
-    lxi_tree_pruned,
-    lxi_tree_report_info,
-);
+versioned!(lxi_tree_options, lxi_tree_add_options, lxi_tree_image, lxi_tree_pruned, lxi_tree_report_info,);
+versioned!(lxi_tree_prune_options since monitor);
 handles! {
     lxi_tree(35) = Tree;
     lxi_tree_listing(36) = Vec<StreamImage>;
@@ -188,9 +184,9 @@ handles! {
 
 /// Opens the tree in a directory. `options` may be NULL.
 ///
-/// Owner: the caller, who frees it with `lxi_tree_free`. Threads: any. Errors: LXI_NOT_FOUND when there is none and none
-/// is to be made; LXI_MALFORMED and LXI_LIMIT_EXCEEDED for a list that can't be read; LXI_BUSY while another process makes
-/// it; LXI_IO.
+/// Owner: the caller, who frees it with `lxi_tree_free`. Threads: any. Errors: LXI_NOT_FOUND when there is none and
+/// none is to be made; LXI_MALFORMED and LXI_LIMIT_EXCEEDED for a list that can't be read; LXI_BUSY while another
+/// process makes it; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_tree_open(
     path: lxi_str,
@@ -227,9 +223,9 @@ pub unsafe extern "C" fn lxi_tree_free(tree: *mut lxi_tree) -> lxi_status {
 /// Verifies an image, one file with `second` NULL, or metadata and rootfs in either order, stores its files under their
 /// digests, and lists it. `options` and `fingerprint` may be NULL.
 ///
-/// Threads: any. Errors: LXI_ALREADY_EXISTS when it is listed; LXI_INVALID_INPUT without `os` or `release`, and for an alias
-/// that a list can't hold; LXI_MISMATCH; those of verifying an image; LXI_BUSY while another process writes; LXI_CANCELLED;
-/// LXI_IO. Nothing of it is listed then.
+/// Threads: any. Errors: LXI_ALREADY_EXISTS when it is listed; LXI_INVALID_INPUT without `os` or `release`, and for an
+/// alias that a list can't hold; LXI_MISMATCH; those of verifying an image; LXI_BUSY while another process writes;
+/// LXI_CANCELLED; LXI_IO. Nothing of it is listed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_tree_add(
     tree: *const lxi_tree,
@@ -285,9 +281,10 @@ pub unsafe extern "C" fn lxi_tree_remove(
     })
 }
 
-/// Takes old versions out of the list, and removes files that left it long enough ago. `options` and `pruned` may be NULL.
+/// Takes old versions out of the list, and removes files that left it long enough ago. `options` and `pruned` may be
+/// NULL.
 ///
-/// Threads: any. Errors: LXI_BUSY, LXI_MALFORMED, LXI_IO.
+/// Threads: any. Errors: LXI_BUSY, LXI_MALFORMED, LXI_CANCELLED, LXI_IO. What was removed before stays so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_tree_prune(
     tree: *const lxi_tree,
@@ -305,8 +302,9 @@ pub unsafe extern "C" fn lxi_tree_prune(
         if flags & LXI_TREE_PRUNE_AFTER != 0 {
             options = options.after(Duration::from_secs(given.after_seconds));
         }
+        let monitor = monitor_from(given.monitor)?;
         let PrunedTree { versions, files, bytes, waiting, .. } =
-            handle::get(tree)?.lock()?.prune(&options, &Monitor::none())?;
+            handle::get(tree)?.lock()?.prune(&options, &monitor)?;
         if pruned.is_null() {
             return Ok(());
         }
@@ -417,8 +415,8 @@ pub unsafe extern "C" fn lxi_tree_listing_free(listing: *mut lxi_tree_listing) -
 /// Reads every file that the list names, and computes every fingerprint. `monitor` may be NULL; files without a digest
 /// are its omissions.
 ///
-/// Owner: the caller, who frees the result with `lxi_tree_report_free`. Threads: any. Errors: LXI_MALFORMED when index or
-/// list can't be read, LXI_CANCELLED, LXI_IO. What is wrong with a file is no error but a finding.
+/// Owner: the caller, who frees the result with `lxi_tree_report_free`. Threads: any. Errors: LXI_MALFORMED when index
+/// or list can't be read, LXI_CANCELLED, LXI_IO. What is wrong with a file is no error but a finding.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_tree_verify(
     tree: *const lxi_tree,

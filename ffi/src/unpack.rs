@@ -8,6 +8,7 @@ use lxd_image::{Fingerprint, Metadata, Monitor, Result};
 
 use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
+use crate::disk::disk_output;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::image::lxi_image;
@@ -32,6 +33,9 @@ pub struct lxi_unpack_options {
     pub id_map_len: usize,
     /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
+    /// What the disk of a virtual machine is written as: `raw`, which is sparse, or `qcow2`; empty or `keep`: as it is.
+    /// Refused for a container but with LXI_UNPACK_DISK_IF_ANY.
+    pub disk_format: lxi_str,
 }
 
 /// Writes the root file system itself to the destination, without metadata and templates.
@@ -42,6 +46,9 @@ pub const LXI_UNPACK_SKIP_DEVICES: u32 = 2;
 pub const LXI_UNPACK_ALL_XATTRS: u32 = 4;
 /// Waits until everything is on the disk before it becomes visible.
 pub const LXI_UNPACK_DURABLE: u32 = 8;
+
+/// `disk_format` is for images of virtual machines, and another one is unpacked all the same.
+pub const LXI_UNPACK_DISK_IF_ANY: u32 = 16;
 
 /// The result of unpacking. Read-only, so it may be shared between threads; what is on the disk does not depend on it.
 pub struct lxi_unpacked {
@@ -83,7 +90,8 @@ pub struct UnpackedView {
     omissions: Vec<String>,
 }
 
-versioned!(lxi_unpack_options, lxi_unpacked_info);
+versioned!(lxi_unpack_options since disk_format);
+versioned!(lxi_unpacked_info);
 handles! { lxi_unpacked(9) = UnpackedView; }
 
 impl UnpackedView {
@@ -132,13 +140,20 @@ pub(crate) unsafe fn id_map(ranges: *const lxi_id_range, len: usize) -> Result<I
 
 pub(crate) unsafe fn unpack_options(pointer: *const lxi_unpack_options) -> Result<(UnpackOptions, Monitor)> {
     let given = args::options(pointer)?;
-    let flags = args::flags(given.flags, 15, "flags of unpacking")?;
+    let flags = args::flags(given.flags, 31, "flags of unpacking")?;
     let mut options = UnpackOptions::new()
         .rootfs_only(flags & LXI_UNPACK_ROOTFS_ONLY != 0)
         .skip_devices(flags & LXI_UNPACK_SKIP_DEVICES != 0)
         .all_xattrs(flags & LXI_UNPACK_ALL_XATTRS != 0)
         .durable(flags & LXI_UNPACK_DURABLE != 0)
         .map_ids(id_map(given.id_map, given.id_map_len)?);
+    if let Some(format) = disk_output(given.disk_format)? {
+        options = if flags & LXI_UNPACK_DISK_IF_ANY == 0 {
+            options.disk_format(format)
+        } else {
+            options.disk_format_if_any(format)
+        };
+    }
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }

@@ -241,6 +241,14 @@ impl ImportOptions {
         self
     }
 
+    /// Adds to what vouches for the image.
+    #[cfg(feature = "remote")]
+    pub(crate) fn more_evidence(mut self, evidence: crate::trust::Evidence) -> Self {
+        self.evidence.statements.extend(evidence.statements);
+        self.evidence.list = evidence.list.or(self.evidence.list);
+        self
+    }
+
     /// Whether something vouches for the image.
     #[cfg(all(feature = "remote", feature = "trust"))]
     pub(crate) fn is_vouched(&self) -> bool {

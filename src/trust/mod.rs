@@ -49,4 +49,4 @@ pub use provenance::{PACK_BUILD, pack_provenance, packed_options};
 pub use public_key::{KeyId, PublicKey};
 pub use secret_key::{SecretKey, read_passphrase};
 pub use signature::Signature;
-pub use statement::{FINGERPRINT_SUBJECT, PROVENANCE, Statement};
+pub use statement::{FINGERPRINT_SUBJECT, PROVENANCE, Statement, VOUCH};

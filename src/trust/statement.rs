@@ -12,6 +12,9 @@ const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// The type of the predicate that says how an image was built.
 pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
+/// The type of a predicate that says no more than that the signer vouches for the image: `{"vouched": true}`.
+pub const VOUCH: &str = "urn:x-lxd-image:vouch:v1";
+
 /// The name of the subject whose digest is the fingerprint of an image.
 pub const FINGERPRINT_SUBJECT: &str = "lxd-image-fingerprint";
 

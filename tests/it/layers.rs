@@ -34,7 +34,9 @@ const LAYERS: &[(&str, u8)] = &[
     ("simplestreams", 3),
     ("remote", 4),
     ("server", 4),
-    ("bin", 5),
+    ("bundle", 5),
+    ("transfer", 5),
+    ("bin", 6),
 ];
 
 /// Pairs of one layer that may meet, and arrows down that must not be drawn all the same.

@@ -289,6 +289,88 @@ static void stores(const char *directory) {
     WORKS(lxi_store_free(store));
 }
 
+static void trust(void) {
+    lxi_secret_key *key = NULL, *other = NULL;
+    lxi_public_key *public = NULL;
+    lxi_statements *statements = NULL;
+    lxi_policy *policy = NULL;
+    lxi_admission *admission = NULL;
+    lxi_fingerprint fingerprint = {{0}};
+    lxi_str text;
+    size_t count;
+    bool yes;
+    WORKS(lxi_secret_key_generate(&key, NULL));
+    WORKS(lxi_secret_key_public(key, &public, NULL));
+    const lxi_secret_key *keys[] = {key, (const lxi_secret_key *)public};
+    const lxi_public_key *publics[] = {public, (const lxi_public_key *)key};
+    REFUSED(lxi_secret_key_generate(NULL, &error));
+    REFUSED(lxi_secret_key_parse((lxi_bytes){NULL, 3}, (lxi_bytes){0}, &other, &error));
+    REFUSED(lxi_secret_key_read((lxi_str){0}, (lxi_bytes){0}, &other, &error));
+    REFUSED(lxi_public_key_id((const lxi_public_key *)key, &text, &error));
+    REFUSED(lxi_public_key_id(public, NULL, &error));
+    REFUSED(lxi_statement_sign(&fingerprint, NULL, 0, NULL, &statements, &error));
+    REFUSED(lxi_statement_sign(&fingerprint, NULL, 1, NULL, &statements, &error));
+    REFUSED(lxi_statement_sign(&fingerprint, keys, 2, NULL, &statements, &error));
+    REFUSED(lxi_statement_sign(NULL, keys, 1, NULL, &statements, &error));
+    REFUSED(lxi_statement_sign(&fingerprint, keys, (size_t)1 << 20, NULL, &statements, &error));
+    WORKS(lxi_statement_sign(&fingerprint, keys, 1, NULL, &statements, NULL));
+    REFUSED(lxi_statements_verify(statements, &fingerprint, (lxi_str){0}, publics, 2, &count, &error));
+    REFUSED(lxi_statements_signed_by(statements, 0, &fingerprint, NULL, &yes, &error));
+    REFUSED(lxi_statements_verify(NULL, &fingerprint, (lxi_str){0}, publics, 1, &count, &error));
+    REFUSED(lxi_policy_parse(LXI_STR("\xff"), LXI_STR("."), NULL, &policy, &error));
+    REFUSED(lxi_policy_parse(LXI_STR("no = 1"), LXI_STR("."), NULL, &policy, &error));
+    WORKS(lxi_policy_parse(LXI_STR("default = \"allow\""), LXI_STR("."), NULL, &policy, NULL));
+    lxi_candidate candidate = {.size = sizeof candidate};
+    REFUSED(lxi_policy_admit(policy, &candidate, &admission, &error));
+    REFUSED(lxi_policy_admit(policy, NULL, &admission, &error));
+    candidate.size = 3;
+    REFUSED(lxi_policy_admit(policy, &candidate, &admission, &error));
+    REFUSED(lxi_store_ask_policy(NULL, policy, &fingerprint, &admission, &error));
+    WORKS(lxi_policy_free(policy));
+    WORKS(lxi_statements_free(statements));
+    WORKS(lxi_public_key_free(public));
+    WORKS(lxi_secret_key_free(key));
+}
+
+static void disks(const char *directory) {
+    uint8_t sectors[1024] = {1};
+    lxi_input input = {.size = sizeof input, .kind = LXI_INPUT_BYTES, .bytes = {sectors, sizeof sectors}};
+    lxi_disk_options options = {.size = sizeof options, .format = LXI_STR("floppy")};
+    lxi_disk *disk = NULL;
+    lxi_disk_write_options writing = {.size = sizeof writing};
+    char path[4096];
+    int length = snprintf(path, sizeof path, "%s/disk", directory);
+    lxi_str out = {path, (size_t)length};
+    size_t got;
+    REFUSED(lxi_disk_open(&input, &options, &disk, &error));
+    options.format = LXI_STR("raw");
+    options.flags = 1;
+    REFUSED(lxi_disk_open(&input, &options, &disk, &error));
+    REFUSED(lxi_disk_open(NULL, NULL, &disk, &error));
+    options.flags = 0;
+    WORKS(lxi_disk_open(&input, &options, &disk, NULL));
+    REFUSED(lxi_disk_read_at(disk, 0, NULL, 1, &got, &error));
+    REFUSED(lxi_disk_read_at(disk, 0, sectors, SIZE_MAX, &got, &error));
+    REFUSED(lxi_disk_read_at(disk, 0, sectors, 1, NULL, &error));
+    WORKS(lxi_disk_read_at(disk, UINT64_MAX, sectors, sizeof sectors, &got, NULL));
+    WORKS(lxi_disk_read_at(disk, 0, NULL, 0, &got, NULL));
+    writing.flags = 2;
+    REFUSED(lxi_disk_write(disk, out, &writing, NULL, &error));
+    writing.flags = LXI_DISK_TO_DEVICE;
+    REFUSED(lxi_disk_write(disk, out, &writing, NULL, &error));
+    writing.flags = 0;
+    writing.cluster_size = 3;
+    REFUSED(lxi_disk_write(disk, out, &writing, NULL, &error));
+    writing.format = LXI_STR("raw");
+    REFUSED(lxi_disk_write(disk, out, &writing, NULL, &error));
+    REFUSED(lxi_disk_write(disk, (lxi_str){0}, NULL, NULL, &error));
+    REFUSED(lxi_staged_move_disk(NULL, out, NULL, NULL, &error));
+    WORKS(lxi_disk_free(disk));
+    REFUSED(lxi_bundle_create(NULL, NULL, 0, out, NULL, &error));
+    REFUSED(lxi_layout_names((lxi_str){0}, NULL, NULL, NULL, &error));
+    REFUSED(lxi_remote_push(NULL, NULL, NULL, out, NULL, NULL, &error));
+}
+
 int main(int argc, char **argv) {
     if (argc != 3)
         return 2;
@@ -297,6 +379,8 @@ int main(int argc, char **argv) {
     structures();
     handles(strcmp(argv[1], "debug") == 0);
     stores(argv[2]);
+    trust();
+    disks(argv[2]);
     printf("%d refused\n", tried);
     return 0;
 }

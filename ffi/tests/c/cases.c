@@ -197,6 +197,8 @@ static int remove_one(const char *path, const struct stat *about, int kind, stru
 
 static void end_place(struct place *place) {
     end_serving(place);
+    end_trust(place);
+    end_oci(place);
     lxi_store_free(place->store);
     lxi_limits_free(place->limits);
     lxi_omissions_free(place->omissions);
@@ -281,7 +283,7 @@ int main(int argc, char **argv) {
         struct words words;
         split(text, &words);
         if (!omissions_step(&place, &words) && !prepare_step(&place, &words) && !image_step(&place, &words) && !template_step(&place, &words) &&
-            !store_step(&place, &words) && !tree_step(&place, &words) && !serving_step(&place, &words))
+            !store_step(&place, &words) && !tree_step(&place, &words) && !trust_step(&place, &words) && !oci_step(&place, &words) && !serving_step(&place, &words))
             broken("there is no such step", chars(words.word[0]));
     }
     end_place(&place);

@@ -13,6 +13,26 @@ struct words {
     lxi_str word[MOST_WORDS];
 };
 
+#define MOST_KEYS 8
+
+/* The keys and the policy of a case. */
+struct trust {
+    struct {
+        char name[32];
+        lxi_secret_key *secret;
+    } key[MOST_KEYS];
+    size_t count;
+    lxi_policy *policy;
+};
+
+/* The registry and the disk of a case. */
+struct oci {
+    char url[64];
+    int input;
+    int process;
+    lxi_disk *disk;
+};
+
 /* Where a case's steps happen: the working directory is the case's own. */
 struct place {
     lxi_limits *limits;
@@ -20,6 +40,10 @@ struct place {
     lxi_tree *tree;
     lxi_server *server;
     lxi_remote *remote;
+    /* A server that caches what the first one has. */
+    lxi_server *cache;
+    struct trust trust;
+    struct oci oci;
     /* Lines that the server logged. */
     size_t logged;
     int64_t clock;
@@ -68,6 +92,14 @@ int template_step(struct place *place, const struct words *words);
 int store_step(struct place *place, const struct words *words);
 int tree_step(struct place *place, const struct words *words);
 int serving_step(struct place *place, const struct words *words);
+int oci_step(struct place *place, const struct words *words);
+/* Ends registry and disk of a case. */
+void end_oci(struct place *place);
+/* Connects to the registry of a case. */
+void connect_registry(struct place *place, const struct words *words);
+int trust_step(struct place *place, const struct words *words);
+/* Frees keys and policy of a case. */
+void end_trust(struct place *place);
 /* Ends server, remote and tree of a case. */
 void end_serving(struct place *place);
 

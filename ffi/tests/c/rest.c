@@ -292,6 +292,46 @@ static void stores(void) {
     SO(access(path("store/blobs/stray").data, F_OK) != 0);
 }
 
+/* Calls that were cancelled before they begin, and others that no case makes. */
+static void cancelled(void) {
+    lxi_cancel *cancel = NULL;
+    lxi_store *store = NULL;
+    lxi_tree *tree = NULL;
+    lxi_pruned *pruned = NULL;
+    lxi_secret_key *key = NULL;
+    lxi_statements *signed_ = NULL;
+    lxi_fingerprint of = {{1}};
+    WORKS(lxi_cancel_new(&cancel, NULL));
+    WORKS(lxi_cancel_set(cancel, NULL));
+    lxi_monitor monitor = {.size = sizeof monitor, .cancel = cancel};
+    WORKS(lxi_store_open(path("store"), NULL, &store, NULL));
+    lxi_prune_options pruning = {.size = sizeof pruning, .monitor = &monitor};
+    SO(lxi_store_prune(store, &pruning, &pruned, NULL, NULL, NULL) == LXI_CANCELLED && pruned == NULL);
+    lxi_tree_options making = {.size = sizeof making, .flags = LXI_TREE_CREATE};
+    lxi_tree_prune_options tree_pruning = {.size = sizeof tree_pruning, .monitor = &monitor};
+    WORKS(lxi_tree_open(path("static"), &making, &tree, NULL));
+    SO(lxi_tree_prune(tree, &tree_pruning, NULL, NULL) == LXI_CANCELLED);
+    /* A program of before these structures grew passes a shorter one. */
+    pruning.size = offsetof(lxi_prune_options, monitor);
+    tree_pruning.size = offsetof(lxi_tree_prune_options, monitor);
+    WORKS(lxi_store_prune(store, &pruning, NULL, NULL, NULL, NULL));
+    WORKS(lxi_tree_prune(tree, &tree_pruning, NULL, NULL));
+    WORKS(lxi_secret_key_generate(&key, NULL));
+    const lxi_secret_key *keys[] = {key, NULL};
+    lxi_statement_options stating = {.size = sizeof stating, .monitor = &monitor};
+    SO(lxi_store_sign(store, &of, keys, 1, &stating, &signed_, NULL) != LXI_OK && signed_ == NULL);
+    SO(lxi_bundle_create(store, &of, 1, path("bundle.tar"), &monitor, NULL) == LXI_NOT_FOUND);
+    /* Keys among an array are looked at one by one. */
+    SO(lxi_statement_sign(&of, keys, 2, NULL, &signed_, NULL) == LXI_INVALID_INPUT && signed_ == NULL);
+    stating.monitor = NULL;
+    stating.predicate_type = LXI_STR("https://example.com/x");
+    SO(lxi_statement_sign(&of, keys, 1, &stating, &signed_, NULL) == LXI_INVALID_INPUT);
+    WORKS(lxi_secret_key_free(key));
+    WORKS(lxi_tree_free(tree));
+    WORKS(lxi_store_free(store));
+    WORKS(lxi_cancel_free(cancel));
+}
+
 int main(int argc, char **argv) {
     if (argc != 2)
         return 2;
@@ -300,5 +340,6 @@ int main(int argc, char **argv) {
     images();
     templates();
     stores();
+    cancelled();
     return 0;
 }

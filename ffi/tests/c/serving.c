@@ -9,6 +9,9 @@
 static const lxi_str machine[] = {{"x86_64", 6}};
 
 void end_serving(struct place *place) {
+    /* The cache first, which asks the other one. */
+    lxi_server_free(place->cache);
+    place->cache = NULL;
     lxi_server_free(place->server);
     lxi_remote_free(place->remote);
     lxi_tree_free(place->tree);
@@ -68,6 +71,10 @@ static void connect_to(struct place *place, const struct words *words) {
     lxi_known_remote known = {.size = sizeof known};
     lxi_remote_free(place->remote);
     place->remote = NULL;
+    if (is(what, "registry")) {
+        connect_registry(place, words);
+        return;
+    }
     if (is(what, "tree")) {
         char url[4200] = "file://";
         if (getcwd(url + 7, 4096) == NULL)
@@ -103,6 +110,25 @@ static void connect_to(struct place *place, const struct words *words) {
     }
     failed(lxi_settings_connect(own, what, NULL, &place->remote, &error), &error);
     lxi_buffer_free(pem);
+    lxi_settings_free(own);
+}
+
+/* Serves the store as a cache of the remote `trusted`, and connects to it. */
+static void cache(struct place *place) {
+    static const lxi_str listen[] = {{"http://127.0.0.1:0", 18}};
+    lxi_settings *own = settings();
+    lxi_error *error = NULL;
+    lxi_known_remote known = {.size = sizeof known};
+    lxi_server_options options = {.size = sizeof options, .listen = listen, .listen_len = 1, .limits = place->limits, .upstream = LXI_STR("trusted")};
+    if (lxi_server_start(place->store, &options, &place->cache, NULL) != LXI_INVALID_INPUT)
+        broken("an upstream without settings", "");
+    options.settings = own;
+    lxi_remote_free(place->remote);
+    place->remote = NULL;
+    if (!failed(lxi_server_start(place->store, &options, &place->cache, &error), &error)) {
+        lxi_server_url_at(place->cache, 0, &known.url, NULL);
+        failed(lxi_remote_connect(&known, NULL, &place->remote, &error), &error);
+    }
     lxi_settings_free(own);
 }
 
@@ -351,6 +377,8 @@ int serving_step(struct place *place, const struct words *words) {
         }
     } else if (is(name, "serve")) {
         serve(place);
+    } else if (is(name, "cache")) {
+        cache(place);
     } else if (is(name, "stop")) {
         failed(lxi_server_stop(place->server, &error), &error);
         if (place->logged == 0)

@@ -77,6 +77,33 @@ static void import(struct place *place, const struct words *words) {
     close_files(&files);
 }
 
+static void explain(struct place *place, const struct words *words) {
+    lxi_near_misses *misses = NULL;
+    lxi_error *error = NULL;
+    size_t count = 0, reasons = 0;
+    if (failed(lxi_store_explain(place->store, &words->word[1], words->count - 1, &misses, &error), &error))
+        return;
+    lxi_near_misses_len(misses, &count, NULL);
+    for (size_t i = 0; i < count; i++) {
+        lxi_stored_image *image = NULL;
+        lxi_stored_image_info info = {.size = sizeof info};
+        lxi_near_misses_at(misses, i, &image, &reasons, NULL);
+        lxi_stored_image_get(image, &info, NULL);
+        fputs("= miss ", stdout);
+        show_fingerprint(&info.fingerprint);
+        line_end();
+        lxi_stored_image_free(image);
+        for (size_t j = 0; j < reasons; j++) {
+            lxi_str reason;
+            lxi_near_misses_reason_at(misses, i, j, &reason, NULL);
+            fputs("= reason", stdout);
+            quote_str(reason);
+            line_end();
+        }
+    }
+    lxi_near_misses_free(misses);
+}
+
 static void edit(struct place *place, const lxi_fingerprint *fingerprint, const struct words *words) {
     lxi_pair set[8];
     lxi_str removed[8];
@@ -278,11 +305,13 @@ int store_step(struct place *place, const struct words *words) {
     lxi_str name = word(words, 0);
     lxi_error *error = NULL;
     if (is(name, "store")) {
-        lxi_store_options options = {.size = sizeof options, .limits = place->limits, .clock = clock_of, .clock_user = &place->clock};
+        lxi_store_options options = {.size = sizeof options, .limits = place->limits, .clock = clock_of, .clock_user = &place->clock, .policy = place->trust.policy};
         lxi_store_free(place->store);
         place->store = NULL;
         place->clock = 1750000000;
         failed(lxi_store_open(word(words, 1), &options, &place->store, &error), &error);
+    } else if (is(name, "explain")) {
+        explain(place, words);
     } else if (is(name, "clock")) {
         place->clock = strtoll(chars(word(words, 1)), NULL, 10);
     } else if (is(name, "import")) {

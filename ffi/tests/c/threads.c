@@ -1,5 +1,5 @@
 /* threads DIRECTORY ROUNDS: eight threads use the same const handles at the same time: a template with its context, an image,
- * a metadata, a store, a switch that one of them sets. For ThreadSanitizer, and to see that all get the same answers. */
+ * a metadata, a store, keys, a policy, a disk, a switch that one of them sets. For ThreadSanitizer, and to see that all get the same answers. */
 #define _GNU_SOURCE
 #include <lxd_image.h>
 #include <pthread.h>
@@ -26,6 +26,10 @@ static lxi_metadata *metadata;
 static lxi_store *store;
 static lxi_limits *limits;
 static lxi_cancel *cancel;
+static lxi_secret_key *secret;
+static lxi_public_key *public;
+static lxi_policy *policy;
+static lxi_disk *disk;
 static lxi_fingerprint expected;
 static const char *directory;
 static atomic_int reports;
@@ -64,6 +68,22 @@ static void *work(void *user) {
         char path[4096];
         int length = snprintf(path, sizeof path, "%s/out-%ld-%d", directory, number, round);
         WORKS(lxi_image_unpack_verified(image, (lxi_str){path, (size_t)length}, &expected, NULL, NULL, NULL));
+
+        const lxi_secret_key *signers[] = {secret};
+        const lxi_public_key *verifiers[] = {public};
+        lxi_statements *signed_ = NULL;
+        size_t count = 0;
+        WORKS(lxi_statement_sign(&expected, signers, 1, NULL, &signed_, NULL));
+        WORKS(lxi_statements_verify(signed_, &expected, (lxi_str){0}, verifiers, 1, &count, NULL));
+        if (count != 1)
+            exit(1);
+        WORKS(lxi_statements_free(signed_));
+        lxi_candidate candidate = {.size = sizeof candidate, .fingerprint = &expected};
+        WORKS(lxi_policy_admit(policy, &candidate, NULL, NULL));
+        uint8_t part[8];
+        WORKS(lxi_disk_read_at(disk, 512 * (uint64_t)number, part, sizeof part, &count, NULL));
+        if (count != sizeof part || part[0] != (uint8_t)number)
+            exit(1);
 
         lxi_stored_image *stored = NULL;
         WORKS(lxi_store_resolve(store, LXI_STR("web"), &stored, NULL));
@@ -122,6 +142,23 @@ int main(int argc, char **argv) {
     WORKS(lxi_limits_new(&limits, NULL));
     WORKS(lxi_cancel_new(&cancel, NULL));
 
+    static uint8_t sectors[512 * THREADS];
+    for (int i = 0; i < THREADS; i++)
+        sectors[512 * i] = (uint8_t)i;
+    lxi_input raw = {.size = sizeof raw, .kind = LXI_INPUT_BYTES, .bytes = {sectors, sizeof sectors}};
+    lxi_disk_options opening = {.size = sizeof opening, .format = LXI_STR("raw")};
+    lxi_disk *whole = NULL;
+    char qcow2[4096];
+    int qcow2_length = snprintf(qcow2, sizeof qcow2, "%s/disk.qcow2", directory);
+    WORKS(lxi_disk_open(&raw, &opening, &whole, NULL));
+    WORKS(lxi_disk_write(whole, (lxi_str){qcow2, (size_t)qcow2_length}, NULL, NULL, NULL));
+    WORKS(lxi_disk_free(whole));
+    lxi_input packed = {.size = sizeof packed, .kind = LXI_INPUT_PATH, .path = {qcow2, (size_t)qcow2_length}};
+    WORKS(lxi_disk_open(&packed, NULL, &disk, NULL));
+    WORKS(lxi_secret_key_generate(&secret, NULL));
+    WORKS(lxi_secret_key_public(secret, &public, NULL));
+    WORKS(lxi_policy_parse(LXI_STR("default = \"allow\""), LXI_STR("."), NULL, &policy, NULL));
+
     pthread_t threads[THREADS];
     for (long i = 0; i < THREADS; i++)
         if (pthread_create(&threads[i], NULL, work, (void *)i) != 0)
@@ -131,6 +168,10 @@ int main(int argc, char **argv) {
     if (atomic_load(&reports) == 0)
         return 1;
 
+    WORKS(lxi_policy_free(policy));
+    WORKS(lxi_public_key_free(public));
+    WORKS(lxi_secret_key_free(secret));
+    WORKS(lxi_disk_free(disk));
     WORKS(lxi_cancel_free(cancel));
     WORKS(lxi_limits_free(limits));
     WORKS(lxi_template_context_free(context));

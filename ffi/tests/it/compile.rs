@@ -35,7 +35,7 @@ pub(crate) fn compile(sources: &[PathBuf], program: &Path) {
 /// The sources of the runner of behaviour cases.
 pub(crate) fn runner() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c");
-    ["cases", "prepare", "images", "templates", "stores", "trees", "serving"]
+    ["cases", "prepare", "images", "templates", "stores", "trees", "trust", "oci", "serving"]
         .map(|name| dir.join(format!("{name}.c")))
         .to_vec()
 }
@@ -43,7 +43,9 @@ pub(crate) fn runner() -> Vec<PathBuf> {
 /// Runs a program that must end well, and returns what it wrote.
 pub(crate) fn run(command: &mut Command) -> Output {
     // Cargo's own path has a directory in front where an older library may be left over.
-    let output = command.env("LD_LIBRARY_PATH", libraries()).output().unwrap();
+    let registry = project().join("tests/peers/registry.py");
+    let command = command.env("LD_LIBRARY_PATH", libraries()).env("LXD_IMAGE_TEST_REGISTRY", registry);
+    let output = command.output().unwrap();
     assert!(
         output.status.success(),
         "{command:?}: {}\n{}\n{}",

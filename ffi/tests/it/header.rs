@@ -5,60 +5,33 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::sections::{SECTIONS, sections};
 use crate::{project, scratch};
 
 fn made() -> String {
     let ffi = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(ffi.join("cbindgen.toml")).unwrap();
     let mut builder = cbindgen::Builder::new().with_config(config);
-    // The order of the header is that of the modules in `lib.rs`' reading order: small things first.
-    for part in PARTS {
+    for part in SECTIONS.iter().flat_map(|(_, parts)| *parts) {
         builder = builder.with_src(ffi.join("src").join(format!("{part}.rs")));
     }
     let mut header = Vec::new();
     builder.generate().unwrap().write(&mut header);
-    String::from_utf8(header).unwrap()
+    sections(&String::from_utf8(header).unwrap())
 }
 
-/// The sources with exported calls, in the order of the manual.
-const PARTS: &[&str] = &[
-    "types",
-    "about",
-    "error",
-    "buffer",
-    "limits",
-    "omissions",
-    "monitor",
-    "stream",
-    "fingerprint",
-    "metadata",
-    "rule",
-    "image",
-    "verify",
-    "unpack",
-    "staged",
-    "pack",
-    "diff",
-    "context",
-    "template",
-    "apply",
-    "store",
-    "stored",
-    "list",
-    "import",
-    "edit",
-    "alias",
-    "export",
-    "maintenance",
-    "cursor",
-    "settings",
-    "remote",
-    "transfer",
-    "tree",
-    "mirror",
-    "delta",
-    "server",
-];
+#[test]
+fn sections_of_the_header_begin_where_its_index_says() {
+    let header = fs::read_to_string(project().join("include/lxd_image.h")).unwrap();
+    let lines: Vec<&str> = header.lines().collect();
+    for (title, _) in SECTIONS {
+        let heading = format!("/* ==== {title} ==== */");
+        let at = lines.iter().position(|line| *line == heading).unwrap_or_else(|| panic!("no section {title}"));
+        assert!(header.contains(&format!(" *   {:>4}  {title}\n", at + 1)), "{title} is at {}", at + 1);
+    }
+    let first = lines.iter().position(|line| line.starts_with("uint32_t lxi_")).unwrap();
+    assert!(first < 500, "the first call is at line {first}");
+}
 
 #[test]
 fn committed_header_is_what_the_sources_say() {

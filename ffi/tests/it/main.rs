@@ -7,6 +7,7 @@ mod compile;
 mod corpus;
 mod header;
 mod programs;
+mod sections;
 
 use std::path::{Path, PathBuf};
 

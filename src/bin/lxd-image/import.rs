@@ -278,8 +278,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     if is_layout {
         let options = arguments.about.options(&words, false)?;
-        let imported =
-            oci_layout::import(image, &arguments.layout, &options, arguments.about.fingerprint.is_some(), session)?;
+        let imported = oci_layout::import(image, &arguments.layout, &options, session)?;
         return arguments.about.finish(&imported, &words, session);
     }
     let options = arguments.about.options(&words, is_directory)?;

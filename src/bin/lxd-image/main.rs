@@ -75,7 +75,6 @@ mod statement;
 mod store;
 mod store_verbs;
 mod template;
-mod transfer;
 mod unpack;
 mod verify;
 

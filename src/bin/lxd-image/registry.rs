@@ -7,16 +7,13 @@
 use lxd_image::oci::Tag;
 use lxd_image::remote::{OciPushOptions, OciRegistry, Protocol, Remote, Resolution, UnverifiedImage, Wanted};
 use lxd_image::store::{Store, StoredImage};
-use lxd_image::{Error, ErrorKind, Escaped, Monitor, Omitted, Result};
+use lxd_image::{Error, ErrorKind, Escaped, Monitor, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Format, Records};
 use crate::store::{size, time};
-
-/// Why an alias like `sha256-…` becomes no tag.
-pub(crate) const ABOUT_MANIFEST: &str = "a tag of this form lists what refers to another manifest";
 
 impl Session {
     /// The registry with this name; `None` if the remote has another protocol, or does not exist.
@@ -194,16 +191,8 @@ pub(crate) fn push(
     for tag in push.tags {
         options = options.tag(tag.parse()?);
     }
-    for alias in image.aliases.iter().filter(|_| push.copy_aliases) {
-        match alias.name.parse::<Tag>() {
-            Ok(tag) if !tag.is_about_manifest() => options = options.tag(tag),
-            refused => {
-                let part = format!("alias `{}`", alias.name).into();
-                let reason =
-                    refused.err().map_or_else(|| ABOUT_MANIFEST.to_owned(), |error| error.message().to_owned());
-                monitor.omit(image.fingerprint.to_string(), Omitted::Dropped { part, reason: reason.into() });
-            }
-        }
+    if push.copy_aliases {
+        options = options.alias_tags(image, monitor);
     }
     if let Some(from) = &push.mount_from {
         options = options.mount_from(&**from);

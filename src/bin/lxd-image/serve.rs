@@ -19,6 +19,7 @@ use lxd_image::server::{
     Handler, Listener, ListenerOptions, Redirect, ServerCertificate, ServerOptions, TrustedClients,
 };
 use lxd_image::store::Store;
+use lxd_image::transfer::RemoteTransfer;
 use lxd_image::{Error, ErrorKind, Result};
 use nix::unistd::{User, setgid, setgroups, setuid};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -29,7 +30,6 @@ use crate::output;
 use crate::policy::PolicyArgument;
 use crate::signing::SigningKeys;
 use crate::store::is_url;
-use crate::transfer::RemoteTransfer;
 
 /// Open files to ask for: one socket per connection and two files for each of its four requests, plus a reserve.
 const WANTED_DESCRIPTORS: u64 = 16_384;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use lxd_image::store::{Store, StoredImage};
-use lxd_image::trust::{Envelope, PublicKey, SecretKey, read_passphrase};
+use lxd_image::trust::{Envelope, PublicKey, SecretKey, VOUCH, read_passphrase};
 use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Result};
 use serde_json::{Map, Value, json};
 
@@ -17,9 +17,6 @@ use crate::options::Session;
 use crate::output::{self, Format, Records};
 use crate::signals;
 use crate::store::{TypeArgument, resolve};
-
-/// The type of a statement that says no more than that the signer vouches for the image.
-const VOUCH: &str = "urn:x-lxd-image:vouch:v1";
 
 /// Sign, attach, list and verify statements about images
 #[derive(Args)]

@@ -15,8 +15,9 @@ use crate::oci::{
     ARTIFACT, BlobSource, Descriptor, Digest, Document, ImageArtifact, ImagePush, Index, Platform, PreparedPush,
     RawDocument, Reference, Tag, index_entry, media_type, put_statements, to_json, type_of_entry,
 };
+use crate::omissions::Omitted;
 use crate::progress::Monitor;
-use crate::store::OpenedImage;
+use crate::store::{OpenedImage, StoredImage};
 use crate::trust::Envelope;
 
 /// Options of [`OciRegistry::push`].
@@ -48,6 +49,25 @@ impl OciPushOptions {
     #[must_use]
     pub fn tag(mut self, tag: Tag) -> Self {
         self.tags.push(tag);
+        self
+    }
+
+    /// Adds the aliases of an image as tags. One that registries don't take is an omission of the monitor.
+    #[must_use]
+    pub fn alias_tags(mut self, image: &StoredImage, monitor: &Monitor) -> Self {
+        for alias in &image.aliases {
+            match alias.name.parse::<Tag>() {
+                Ok(tag) if !tag.is_about_manifest() => self = self.tag(tag),
+                refused => {
+                    let part = format!("alias `{}`", alias.name).into();
+                    let reason = refused.err().map_or_else(
+                        || "a tag of this form lists what refers to another manifest".to_owned(),
+                        |error| error.message().to_owned(),
+                    );
+                    monitor.omit(image.fingerprint.to_string(), Omitted::Dropped { part, reason: reason.into() });
+                }
+            }
+        }
         self
     }
 

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod images;
+mod oci;
 mod prepare;
 mod serving;
 mod stores;
 mod trees;
+mod trust;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,8 @@ pub(crate) struct Place {
     store: Option<Store>,
     serving: serving::Serving,
     tree: Option<lxd_image::simplestreams::Tree>,
+    trust: trust::Trust,
+    oci: oci::Oci,
     clock: Arc<AtomicI64>,
     /// Watches every long call, and knows what they left out.
     monitor: Monitor,
@@ -38,6 +42,8 @@ impl Place {
             store: None,
             serving: serving::Serving::default(),
             tree: None,
+            trust: trust::Trust::default(),
+            oci: oci::Oci::default(),
             clock: Arc::default(),
             monitor: Monitor::none(),
         }
@@ -136,6 +142,8 @@ fn step(place: &mut Place, line: &str) -> String {
         .or_else(|| images::step(place, text(name), &rest))
         .or_else(|| stores::step(place, text(name), &rest))
         .or_else(|| trees::step(place, text(name), &rest))
+        .or_else(|| trust::step(place, text(name), &rest))
+        .or_else(|| oci::step(place, text(name), &rest))
         .or_else(|| serving::step(place, text(name), &rest))
         .unwrap_or_else(|| panic!("there is no step {line}"))
     {

@@ -13,6 +13,7 @@ use lxd_image::server::{Handler, Listener, ListenerOptions, ServerCertificate, S
 use lxd_image::store::{
     Alias, Filter, ImageQuery, Order, RefreshOptions, Refreshed, Store, StoreDescription, StoreOptions,
 };
+use lxd_image::transfer::RemoteTransfer;
 use lxd_image::{Architecture, Cancel, Fingerprint, ImageType, Result};
 
 use super::stores::{NOW, print};
@@ -22,6 +23,8 @@ use super::{Lines, Outcome, Place, quoted, text};
 #[derive(Default)]
 pub(crate) struct Serving {
     server: Option<(Cancel, JoinHandle<()>)>,
+    /// A server that caches what the first one has.
+    cache: Option<(Cancel, JoinHandle<()>)>,
     /// Plain HTTP, TLS.
     urls: Vec<String>,
     remote: Option<Box<dyn Remote>>,
@@ -31,7 +34,8 @@ pub(crate) struct Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        if let Some((stop, thread)) = self.server.take() {
+        // The cache first, which asks the other one.
+        for (stop, thread) in self.cache.take().into_iter().chain(self.server.take()) {
             stop.cancel();
             thread.join().unwrap();
         }
@@ -63,6 +67,7 @@ fn serve(place: &mut Place) -> Lines {
 /// Connects to the case's server without and with TLS, to a tree, or to a remote of the settings.
 fn connect(place: &mut Place, what: &str, name: Option<&&[u8]>) -> Lines {
     let (mut remote, mut rest): (Option<Box<dyn Remote>>, Option<Lxd>) = (None, None);
+    place.oci.disconnect();
     match what {
         "server" => rest = Some(Lxd::new(ClientOptions::new(), &place.serving.urls[0].parse()?)?),
         "trusted" => {
@@ -74,6 +79,7 @@ fn connect(place: &mut Place, what: &str, name: Option<&&[u8]>) -> Lines {
             settings(place).add("trusted", known.certificate(certificate))?;
             rest = Some(settings(place).connect_lxd("trusted", ClientOptions::new())?);
         }
+        "registry" => remote = Some(Box::new(super::oci::connect(place, name)?)),
         "tree" => {
             let url = format!("file://{}/{}", place.dir.display(), text(name.unwrap()));
             remote = Some(Box::new(Simplestreams::new(ClientOptions::new(), &url.parse()?)?));
@@ -82,6 +88,24 @@ fn connect(place: &mut Place, what: &str, name: Option<&&[u8]>) -> Lines {
     }
     place.serving.remote = remote.or_else(|| rest.clone().map(|rest| Box::new(rest) as Box<dyn Remote>));
     place.serving.rest = rest;
+    Ok(Vec::new())
+}
+
+/// Serves the store as a cache of the remote `trusted`, and connects to it.
+fn cache(place: &mut Place) -> Lines {
+    let store = place.store.clone().unwrap();
+    let transfer = RemoteTransfer::new(settings(place), Some("trusted"), ClientOptions::new(), place.limits.clone())?;
+    let serving = ServerOptions::new().limits(place.limits.clone()).image_transfer(transfer);
+    let options = ListenerOptions::new().limits(place.limits.clone());
+    let mut listener = Listener::new(Arc::new(Handler::new(store, serving)), options)?;
+    listener.listen_plain(std::net::TcpListener::bind("127.0.0.1:0").unwrap())?;
+    let url = format!("http://{}", listener.local_addresses()[0].0);
+    let stop = Cancel::new();
+    let until = stop.clone();
+    place.serving.cache = Some((stop, std::thread::spawn(move || listener.run(&until).unwrap())));
+    let rest = Lxd::new(ClientOptions::new(), &url.parse()?)?;
+    place.serving.remote = Some(Box::new(rest.clone()));
+    place.serving.rest = Some(rest);
     Ok(Vec::new())
 }
 
@@ -231,6 +255,7 @@ pub(super) fn step(place: &mut Place, name: &str, words: &[&[u8]]) -> Option<Out
             })
         }
         ("serve", []) => serve(place),
+        ("cache", []) => cache(place),
         ("stop", []) => {
             if let Some((stop, thread)) = place.serving.server.take() {
                 stop.cancel();

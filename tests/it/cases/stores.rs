@@ -50,10 +50,23 @@ pub(super) fn print(image: &StoredImage) -> Vec<String> {
     lines
 }
 
+fn explain(place: &Place, filters: &[&[u8]]) -> Lines {
+    let filters = filters.iter().map(|filter| text(filter).parse()).collect::<Result<Vec<Filter>>>()?;
+    let mut lines = Vec::new();
+    for miss in place.store.as_ref().unwrap().explain(&filters)? {
+        lines.push(format!("miss {}", miss.image.fingerprint));
+        lines.extend(miss.reasons.iter().map(|reason| format!("reason {}", quoted(reason))));
+    }
+    Ok(lines)
+}
+
 fn open(place: &mut Place, directory: &[u8]) -> Lines {
     place.clock.store(NOW, Ordering::Relaxed);
     let clock = Arc::clone(&place.clock);
-    let options = StoreOptions::new().limits(place.limits.clone()).clock(move || clock.load(Ordering::Relaxed));
+    let mut options = StoreOptions::new().limits(place.limits.clone()).clock(move || clock.load(Ordering::Relaxed));
+    if let Some(policy) = &place.trust.policy {
+        options = options.policy(policy.clone());
+    }
     place.store = Some(options.open(place.path(directory))?);
     Ok(Vec::new())
 }
@@ -193,6 +206,7 @@ fn asked(place: &Place, store: &Store, name: &str, words: &[&[u8]]) -> Option<Li
 pub(super) fn step(place: &mut Place, name: &str, words: &[&[u8]]) -> Option<Outcome> {
     let lines = match (name, words) {
         ("store", [directory]) => open(place, directory),
+        ("explain", filters) => explain(place, filters),
         ("clock", [seconds]) => {
             place.clock.store(text(seconds).parse().unwrap(), Ordering::Relaxed);
             Ok(Vec::new())

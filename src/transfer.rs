@@ -1,6 +1,6 @@
-//! Image transfers of a server: fetches from its upstream and from sources that trusted clients name, and pushes.
+//! [`RemoteTransfer`]: what a server fetches from its upstream and from sources that trusted clients name, and pushes.
 //!
-//! The library's server and its clients do not import each other; this implementation of the server's trait joins
+//! The server and the clients do not import each other; this implementation of the server's trait joins
 //! them. What is fetched for anonymous clients is bounded and public only: an image that the upstream does not publish
 //! is never fetched, and a name here never gets another meaning. Errors shown to clients have the secrets of the
 //! request removed.
@@ -8,25 +8,45 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lxd_image::remote::{
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{Fingerprint, FingerprintPrefix};
+use crate::limits::Limits;
+use crate::metadata::{Architecture, ImageType};
+use crate::omissions::Omitted;
+use crate::progress::Monitor;
+use crate::remote::{
     Certificate, ClientOptions, Lxd, Protocol, Remote, RemoteRefresh, Settings, Trust, Wanted, fetch, vouched,
 };
-use lxd_image::server::{ImageTransfer, Pull, Push, Registry};
-use lxd_image::store::{Alias, ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
-use lxd_image::{
-    Architecture, Error, ErrorKind, Fingerprint, FingerprintPrefix, ImageType, Limits, Monitor, Omitted, Result,
-};
+use crate::server::{ImageTransfer, Pull, Push, Registry};
+use crate::store::{Alias, ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
 
 /// Images of a registry that are remembered with the request that found them. Anonymous clients can make them more.
 const MAX_FOUND: usize = 4096;
 
-/// Implements the server's transfer trait with this program's remotes.
-pub(crate) struct RemoteTransfer {
+/// Implements the server's transfer trait with the remotes of a user's settings.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use lxd_image::Limits;
+/// use lxd_image::remote::{ClientOptions, Settings};
+/// use lxd_image::server::{Handler, ServerOptions};
+/// use lxd_image::store::Store;
+/// use lxd_image::transfer::RemoteTransfer;
+///
+/// let settings = Settings::open("/etc/lxd-image");
+/// let upstream = RemoteTransfer::new(settings, Some("images"), ClientOptions::new(), Limits::default())?;
+/// let options = ServerOptions::new().image_transfer(upstream);
+/// let handler = Handler::new(Store::open("/var/lib/lxd-image")?, options);
+/// # let _ = Arc::new(handler);
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+pub struct RemoteTransfer {
     /// The upstream, if there is one.
     remote: Option<Box<dyn Remote>>,
     /// If the upstream is a registry, which finds nothing by fingerprint: the request by which each image was found.
     found_by_alias: Option<Mutex<HashMap<Fingerprint, Wanted>>>,
-    /// The remotes of this program's user, with their certificates.
+    /// The remotes that clients may name, with their certificates.
     settings: Settings,
     /// Options for every connection.
     client: ClientOptions,
@@ -35,16 +55,12 @@ pub(crate) struct RemoteTransfer {
 }
 
 impl RemoteTransfer {
-    /// Connects the upstream, if there is one; other sources are connected when a client names them.
+    /// Connects the upstream, a remote of the settings, if there is one; other sources are connected when a client names
+    /// them. [`Limits::cache`] bounds one image of the upstream.
     ///
     /// # Errors
     /// Those of [`Settings::connect`].
-    pub(crate) fn new(
-        settings: Settings,
-        remote: Option<&str>,
-        client: ClientOptions,
-        limits: Limits,
-    ) -> Result<Arc<Self>> {
+    pub fn new(settings: Settings, remote: Option<&str>, client: ClientOptions, limits: Limits) -> Result<Arc<Self>> {
         let mut found_by_alias = None;
         let remote = match remote {
             Some(name) => {

@@ -1,0 +1,197 @@
+//! [`LayoutImage`]: one image of an OCI layout, which a store imports or a file takes.
+
+use std::path::Path;
+
+use super::evidence::evidence;
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
+use crate::format::{Compression, ImageForm, Written};
+use crate::limits::Limits;
+use crate::metadata::Architecture;
+use crate::oci::{ContainerImage, ContainerOptions, Image, ImageArtifact, Layout};
+use crate::progress::Monitor;
+use crate::store::{ImportOptions, Store, StoredImage};
+
+/// Which image of a layout is meant, and what a container image becomes.
+///
+/// ```
+/// use lxd_image::bundle::LayoutOptions;
+///
+/// let options = LayoutOptions::new().image("alpine:3.20").system(true);
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LayoutOptions {
+    image: Option<String>,
+    architecture: Option<Architecture>,
+    system: bool,
+    compression: Option<Compression>,
+    threads: Option<usize>,
+    limits: Limits,
+}
+
+impl LayoutOptions {
+    /// The only image, for this machine, on all cores.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The image's name in the layout.
+    #[must_use]
+    pub fn image(mut self, name: impl Into<String>) -> Self {
+        self.image = Some(name.into());
+        self
+    }
+
+    /// The machine, of an image that is there for several (default: this one).
+    #[must_use]
+    pub fn architecture(mut self, architecture: Architecture) -> Self {
+        self.architecture = Some(architecture);
+        self
+    }
+
+    /// Whether a container image boots its init, instead of running its entry point.
+    #[must_use]
+    pub fn system(mut self, yes: bool) -> Self {
+        self.system = yes;
+        self
+    }
+
+    /// How a container image is compressed when it is written to a file.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
+        self
+    }
+
+    /// How many threads work, at most.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The limits that the layout and its image are held to.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+/// An image of an OCI layout: one of LXD or Incus, which is taken as it is, or a container image, which becomes an
+/// instance image on the way.
+pub struct LayoutImage {
+    layout: Layout,
+    image: Image,
+    name: Option<String>,
+    artifact: Option<ImageArtifact>,
+    options: LayoutOptions,
+}
+
+impl LayoutImage {
+    /// Finds the image in a layout, a directory or a tar that is not compressed. Its bytes are not read yet.
+    ///
+    /// # Errors
+    /// Those of [`Layout::open`], [`Layout::find`] and [`Image::resolve`]; `InvalidInput` for `system` with an image of
+    /// LXD or Incus, and on a machine that images have no name for.
+    pub fn open(path: impl AsRef<Path>, options: &LayoutOptions, monitor: &Monitor) -> Result<Self> {
+        let layout = Layout::open(path, &options.limits, monitor)?;
+        let entry = layout.find(options.image.as_deref())?;
+        let architecture = match options.architecture {
+            Some(architecture) => architecture,
+            None => this_machine()?,
+        };
+        let image = Image::resolve(&layout, entry, architecture, &options.limits, monitor)?;
+        let artifact = ImageArtifact::of(image.manifest())?;
+        if artifact.is_some() && options.system {
+            return Err(Error::invalid(
+                "`system` is for container images, and this is an image of LXD or Incus already",
+            ));
+        }
+        let name = Layout::name_of(entry).map(str::to_owned).or_else(|| options.image.clone());
+        Ok(Self { layout, image, name, artifact, options: options.clone() })
+    }
+
+    /// The fingerprint, if it is an image of LXD or Incus whose manifest says it. It is checked when the image is
+    /// imported.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.artifact.as_ref().and_then(|artifact| artifact.fingerprint)
+    }
+
+    /// Whether it is a container image, which is converted.
+    #[must_use]
+    pub fn is_container(&self) -> bool {
+        self.artifact.is_none()
+    }
+
+    /// Imports the image, with the statements that the layout has beside it. Also returns the fingerprint that Incus
+    /// would give a container image.
+    ///
+    /// # Errors
+    /// Those of the layout, of its image, and of [`Store::import`].
+    pub fn import(
+        &self,
+        store: &Store,
+        options: &ImportOptions,
+        monitor: &Monitor,
+    ) -> Result<(StoredImage, Option<Fingerprint>)> {
+        let options = options.clone();
+        if let Some(artifact) = &self.artifact {
+            let mut options = options
+                .source_properties(artifact.properties.clone())
+                .image_type(artifact.image_type)
+                .more_evidence(evidence(&self.layout, &self.image, artifact, &self.options.limits, monitor)?);
+            if let Some(fingerprint) = artifact.fingerprint
+                && options.expected().is_none()
+            {
+                options = options.expected_fingerprint(fingerprint);
+            }
+            let imported = store.import(artifact.open(&self.layout, monitor)?, &options, monitor)?;
+            return Ok((imported, None));
+        }
+        let container = self.container(ImageForm::Unified, monitor)?;
+        let (imported, _) = store.import_encoded(&options, monitor, |sink| container.write_to(sink, monitor))?;
+        Ok((imported, Some(container.incus_fingerprint())))
+    }
+
+    /// Writes a container image as an instance image to a new file.
+    ///
+    /// # Errors
+    /// `Unsupported` for an image of LXD or Incus, which a store imports and exports; those of
+    /// [`ContainerImage::write`].
+    pub fn write(&self, out: impl AsRef<Path>, monitor: &Monitor) -> Result<Written> {
+        if self.artifact.is_some() {
+            return Err(Error::unsupported("the layout has an image of LXD or Incus, which needs no conversion")
+                .with_hint("import it into a store, and export it from there"));
+        }
+        self.container(ImageForm::Unified, monitor)?.write(out, monitor)
+    }
+
+    fn container(&self, form: ImageForm, monitor: &Monitor) -> Result<ContainerImage<'_>> {
+        let mut converting =
+            ContainerOptions::new().system(self.options.system).form(form).limits(self.options.limits.clone());
+        if let Some(name) = &self.name {
+            converting = converting.name(&**name);
+        }
+        if let Some(threads) = self.options.threads {
+            converting = converting.threads(threads);
+        }
+        if let Some(compression) = self.options.compression {
+            converting = converting.compression(compression);
+        }
+        ContainerImage::read(&self.layout, &self.image, &converting, monitor)
+    }
+}
+
+/// This machine's architecture.
+///
+/// # Errors
+/// `InvalidInput` where images have no name for it.
+pub(super) fn this_machine() -> Result<Architecture> {
+    Architecture::of_this_machine()
+        .ok_or_else(|| Error::invalid("this machine's architecture is not known").with_hint("say which one is wanted"))
+}
