@@ -146,6 +146,12 @@ pub(crate) struct ExportPost {
     /// The certificate that it must show, in PEM.
     #[serde(deserialize_with = "nullable")]
     pub(crate) certificate: String,
+    /// Aliases that the image is to get there.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) aliases: Vec<AliasEntry>,
+    /// The project there; empty for `default`.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) project: String,
 }
 
 /// The body of requests that create, change or rename an alias.

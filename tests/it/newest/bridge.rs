@@ -85,3 +85,35 @@ fn server_with_an_image_of_one_peer_lists_it_for_both() {
         assert_eq!(product.requirements.get("secureboot").map(String::as_str), Some("false"), "{name}");
     }
 }
+
+/// As Ubuntu's tree is: a container's and a virtual machine's image that share their metadata, keys that are no types, and files
+/// that make no image.
+#[test]
+fn mirror_of_a_tree_like_ubuntu_s_has_both_types_for_both_peers_and_the_shared_file_once() {
+    let scratch = Scratch::new();
+    let (origin, container, rootfs) = tree_of_one_peer(&scratch, "lxd.tar.xz");
+    let path = origin.join("streams/v1/images.json");
+    let mut list: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let metadata = fs::read(origin.join("images/files/lxd.tar.xz")).unwrap();
+    fs::write(origin.join("images/files/disk1.img"), b"a disk").unwrap();
+    let machine = Fingerprint::of(&[&metadata[..], b"a disk"].concat());
+    let items = &mut list["products"]["box:one"]["versions"]["20260101"]["items"];
+    items["lxd.tar.xz"]["combined_disk1-img_sha256"] = json!(machine.to_string());
+    let squashfs = items.as_object_mut().unwrap().remove("squashfs").unwrap();
+    items["root.squashfs"] = squashfs;
+    items["uefi.disk"] = json!({"ftype": "disk1.img", "path": "images/files/disk1.img", "size": 6,
+        "sha256": Fingerprint::of(b"a disk").to_string()});
+    items["manifest"] = json!({"ftype": "manifest", "path": "images/files/x.manifest", "size": 1, "sha256": "0"});
+    fs::write(&path, list.to_string()).unwrap();
+    let copied = Tree::create(scratch.join("mirror")).unwrap();
+    let done = mirror(&on_disk(&origin), MirrorTarget::Tree(&copied), &MirrorOptions::new(), &Monitor::none()).unwrap();
+    assert_eq!((done.copied.len(), done.failed.len()), (2, 0), "{done:?}");
+    assert_eq!(fs::read_dir(copied.path().join("images")).unwrap().count(), 3, "the metadata is there once");
+    let products = copied.products().unwrap();
+    let items = &products.products["box:one"].versions["20260101"].items;
+    for name in ["lxd.tar.xz", "incus.tar.xz"] {
+        assert_eq!(items[name].combined_squashfs_sha256, container.to_string(), "{name}");
+        assert_eq!(items[name].combined_disk1_sha256, machine.to_string(), "{name}");
+    }
+    read_by_both_clients(copied.path(), "box/one", &container, &rootfs);
+}

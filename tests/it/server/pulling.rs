@@ -404,6 +404,19 @@ fn import_is_cancelled_by_its_client_and_by_shutdown() {
 }
 
 #[test]
+fn push_into_another_project_is_refused_and_aliases_are_reported() {
+    let elsewhere = Elsewhere::with(&[]);
+    let served = served(&elsewhere);
+    let path = format!("/1.0/images/{}/export", served.import("stays", &[], false).fingerprint);
+    let target = json!({"target": "https://other", "secret": "s", "project": "other"});
+    assert_eq!(served.send("POST", &path, &target).status, 400);
+    assert!(elsewhere.pushed.lock().unwrap().is_empty());
+    let target = json!({"target": "https://other", "secret": "s", "project": "default", "aliases": [{"name": "x"}]});
+    let done = served.finished(served.send("POST", &path, &target));
+    assert!(done["status_code"] == 200 && done["metadata"].to_string().contains("the alias `x`"), "{done}");
+}
+
+#[test]
 fn refresh_reports_a_replacement_and_push_gets_its_target() {
     let elsewhere = Elsewhere::with(&[]);
     let served = served(&elsewhere);

@@ -13,6 +13,7 @@ use super::import::{fetcher, in_background, issue_token};
 use super::{body, operation_result, operations};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Properties;
+use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::protocol::requests::{ExportPost, ImageChange, moment};
 use crate::server::api::{answer, conditional};
@@ -172,6 +173,9 @@ pub(super) fn push(server: &ServerState, request: &mut Request, fingerprint: &st
     if asked.target.is_empty() || asked.secret.is_empty() {
         return Err(Error::invalid("an image is sent to a `target`, with a `secret` that it gave out"));
     }
+    if !matches!(&*asked.project, "" | "default") {
+        return Err(Error::invalid("an image is sent to the project `default` of a server only"));
+    }
     let image = access::find_local_image(&server.services, &request.client, fingerprint, None)?;
     let fetch = fetcher(server)?;
     let permit = server.services.upstream_cache.job_permit()?;
@@ -180,6 +184,12 @@ pub(super) fn push(server: &ServerState, request: &mut Request, fingerprint: &st
     target.certificate = Some(asked.certificate).filter(|pem| !pem.is_empty());
     let operation = server.services.operations.begin(Class::Task, "Sending image", &[lifecycle::image_path(&image)])?;
     let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
+    for alias in &asked.aliases {
+        let shown: String = alias.name.chars().take(64).collect();
+        let reason = "the server that issued the secret gives the aliases that it was asked for".into();
+        let what = Omitted::NotHonoured { option: format!("the alias `{shown}`").into(), reason };
+        monitor.omit(image.fingerprint.to_string(), what);
+    }
     let store = server.services.store.clone();
     in_background(operation, move |operation| {
         let _permit = permit;
