@@ -41,12 +41,14 @@ try:
         go_env = dict(env, CGO_LDFLAGS=f"-O2 -g -Wl,-rpath,{a.prefix}/lib")
         subprocess.run(["go", "build", "-a", "-o", program + "-go", "."], cwd=os.path.join(os.path.dirname(source), "ffi-go"), env=go_env, check=True)
     else: print("go is not there: left out")
+    over = []
     for image in a.images:
         with open(image, "rb") as f: fingerprint = hashlib.file_digest(f, "sha256").hexdigest()
         ways = {"Rust": [a.bin, image, out, fingerprint], "C": [program, image, out, fingerprint]}
         if with_go:
             ways["Go"] = [program + "-go", image, out, fingerprint]
-            ways["Go, reader"] = ["env", "THROUGH_READER=1"] + ways["Go"]
+            # A stream is read once, which is too little for verifying before unpacking.
+            if not a.pack: ways["Go, reader"] = ["env", "THROUGH_READER=1"] + ways["Go"]
         got = {name: [] for name in ways}
         for turn in range(a.runs):
             # Who comes first changes, so that nobody always profits.
@@ -62,6 +64,7 @@ try:
             ratios = [best[name][i] / best["Rust"][i] for i in (0, 1, 2)]
             print("  %s / Rust: wall min %.3f, processor min %.3f, peak %.3f" % (name, *ratios), flush=True)
             # What passes through an io.Reader is copied twice more, and not what is compared.
-            if a.most and name in ("C", "Go") and ratios[1] > a.most: sys.exit(f"{name} takes more than {a.most} of Rust's processor time")
+            if a.most and name in ("C", "Go") and ratios[1] > a.most: over.append(f"{name} takes more than {a.most} of Rust's processor time")
+    if over: sys.exit("\n".join(over))
 finally:
     shutil.rmtree(work, ignore_errors=True)

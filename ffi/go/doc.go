@@ -1,5 +1,9 @@
-// Package lxdimage reads, verifies, unpacks, packs, stores and templates LXD and Incus images, in process and without
-// helper programs. It calls the C library lxd_image, which pkg-config finds.
+// Package lxdimage reads, verifies, unpacks, packs, stores, signs, fetches, serves and templates LXD and Incus images, in
+// process and without helper programs. It calls the C library lxd_image, which pkg-config finds.
+//
+// [Open] and [Pack] are about files, [OpenStore] about images with names, [Connect] and [OpenSettings] about servers and
+// registries, [Store.Serve] is one, [OpenTree] a static one; [Store.Sign] and [Policy] say who vouches for an image,
+// [Store.CreateBundle] carries images, [OpenDisk] reads the disks of virtual machines.
 //
 // # Errors
 //
@@ -50,8 +54,8 @@ func Version() string {
 	return C.GoString(C.lxi_version())
 }
 
-// HasFeature says whether a part of the library was compiled in: gzip, xz, zstd, bzip2, lz4, store, templates, remote,
-// server, simplestreams, delta, object-store, postgres.
+// HasFeature says whether a part of the library was compiled in: a codec such as gzip or zstd, delta, disk, oci, remote,
+// server, signatures, simplestreams, store, templates, trust, object-store, postgres.
 func HasFeature(name string) bool {
 	var yes C.bool
 	return C.lxi_has_feature(str(name), &yes, nil) == C.LXI_OK && bool(yes)
