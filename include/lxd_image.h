@@ -44,12 +44,12 @@
  *   2008  Keys, statements, policies
  *   2347  Stores: open, list, find
  *   2744  Stores: import, edit, export, keep in order
- *   3260  OCI layouts and bundles
- *   3387  Settings and remotes
- *   3845  Registries
- *   3909  Static trees and mirrors
- *   4252  Deltas
- *   4319  Servers
+ *   3261  OCI layouts and bundles
+ *   3388  Settings and remotes
+ *   3846  Registries
+ *   3910  Static trees and mirrors
+ *   4253  Deltas
+ *   4320  Servers
  */
 
 #ifndef LXD_IMAGE_H

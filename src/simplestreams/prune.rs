@@ -93,6 +93,7 @@ impl TreeWriter {
     /// `Io`; `Malformed` when the list can't be read; `Cancelled`. Files that were removed before the error stay removed, and
     /// a later run removes the others.
     pub fn prune(&mut self, options: &PruneOptions, monitor: &Monitor) -> Result<PrunedTree> {
+        monitor.check()?;
         let mut done = PrunedTree::default();
         let mut products = self.tree.products()?;
         done.versions = drop_versions(&mut products, options.keep);

@@ -168,6 +168,7 @@ impl Store {
     /// `Malformed` if the catalog is damaged or the blobs are missing; `Busy`; `Cancelled`; `Io`. Images that
     /// were removed before the error stay removed.
     pub fn prune(&self, options: &PruneOptions, monitor: &Monitor) -> Result<Pruned> {
+        monitor.check()?;
         self.blobs.check_identity()?;
         let now = self.now();
         let mut pruned = Pruned::default();
