@@ -23,7 +23,9 @@ target=${CARGO_TARGET_DIR:-$root/target}
 skip=" ${SKIP:-} "
 profile=${PROFILE:-dist}
 directory=$profile
-[ "$profile" != dev ] || directory=debug
+features=(--features cli)
+# The program as the tests build it, so that nothing is built anew.
+[ "$profile" != dev ] || directory=debug features=(--workspace --all-features)
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
 export SOURCE_DATE_EPOCH CARGO_INCREMENTAL=0
 # The same bytes wherever the sources lie. Other flags would build all anew, which another profile is not for.
@@ -38,7 +40,7 @@ packed() {
   tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$1" -cJf "$2" .
 }
 
-cargo build --locked --profile "$profile" --features cli --bin lxd-image
+cargo build --locked --profile "$profile" "${features[@]}" --bin lxd-image
 PROFILE=$profile bash ffi/install.sh /usr "$work/installed" >"$work/install.log" 2>&1 || { tail "$work/install.log"; exit 1; }
 bash packaging/deb.sh "$target/$directory/lxd-image" "$work/installed" "$out"
 if command -v lintian >/dev/null; then
@@ -49,7 +51,7 @@ if [ "${skip#* musl }" = "$skip" ]; then
   triple=$(uname -m)-unknown-linux-musl
   rustup target add "$triple"
   # musl's own compiler for the codecs and SQLite; the linker is Rust's.
-  env "CC_$(echo "$triple" | tr - _)=musl-gcc" cargo build --locked --profile "$profile" --features cli --bin lxd-image --target "$triple"
+  env "CC_$(echo "$triple" | tr - _)=musl-gcc" cargo build --locked --profile "$profile" "${features[@]}" --bin lxd-image --target "$triple"
   mkdir -p "$work/static/completions" "$work/static/man"
   install -m 755 "$target/$triple/$directory/lxd-image" "$work/static/"
   "$work/static/lxd-image" man "$work/static/man" >/dev/null
