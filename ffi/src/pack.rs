@@ -228,7 +228,7 @@ unsafe fn convert_options(pointer: *const lxi_convert_options) -> Result<(Conver
         options = options.compression(compression.parse()?);
     }
     if let Some(expected) = args::optional_fingerprint(given.expected_fingerprint)? {
-        options = options.expect(expected);
+        options = options.expected_fingerprint(expected);
     }
     if let Some(format) = disk_output(given.disk_format)? {
         options = options.disk_format(format);

@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 
 use libfuzzer_sys::fuzz_target;
-use lxd_image::delta::{self, ApplyReport, DeltaOptions};
+use lxd_image::delta::{self, AppliedDelta, DeltaOptions};
 use lxd_image::io::Blob;
 use lxd_image::{Limits, Monitor};
 
@@ -30,7 +30,7 @@ fn limits() -> Limits {
     limits
 }
 
-fn apply(base: &Blob, delta: impl Read) -> (Vec<u8>, Result<ApplyReport, String>) {
+fn apply(base: &Blob, delta: impl Read) -> (Vec<u8>, Result<AppliedDelta, String>) {
     let mut out = Vec::new();
     let done = delta::apply(base, delta, &mut out, &limits(), &Monitor::none());
     (out, done.map_err(|error| format!("{} {error}", error.kind())))

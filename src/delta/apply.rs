@@ -28,7 +28,7 @@ const CHECK_BYTES: usize = 1 << 20;
 /// The result of [`apply`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ApplyReport {
+pub struct AppliedDelta {
     /// The size of the delta in bytes.
     pub delta_bytes: u64,
     /// The size of the output in bytes.
@@ -49,7 +49,7 @@ pub struct ApplyReport {
 /// window ([`Limits::vcdiff_window`]), and the dictionaries of LZMA ([`Limits::codec_memory`] bounds each of the three).
 ///
 /// A delta is as hostile as any input, and says nothing trustworthy about its output: compare the digest of what was written
-/// with the expected one, also where [`ApplyReport::checksums`] is true. After an error a part of the output may be written.
+/// with the expected one, also where [`AppliedDelta::checksums`] is true. After an error a part of the output may be written.
 ///
 /// ```
 /// use lxd_image::delta;
@@ -77,7 +77,7 @@ pub fn apply(
     mut output: impl Write,
     limits: &Limits,
     monitor: &Monitor,
-) -> Result<ApplyReport> {
+) -> Result<AppliedDelta> {
     let mut reader = DeltaReader::new(delta, limits);
     let header = reader.header()?;
     let mut executor = Executor::new(base, limits, monitor);
@@ -139,7 +139,7 @@ pub fn apply(
         })?,
     }
     output.flush().map_err(|error| Error::io("the output can't be written", error))?;
-    let report = ApplyReport {
+    let report = AppliedDelta {
         delta_bytes: reader.offset(),
         output_bytes: executor.written,
         copied_bytes: executor.copied,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::{ApplyReport, DeltaOptions, DeltaReport, apply, make};
+use super::{AppliedDelta, DeltaOptions, DeltaReport, apply, make};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::StagedFile;
@@ -46,7 +46,7 @@ pub fn apply_file(
     expected: Option<&Fingerprint>,
     limits: &Limits,
     monitor: &Monitor,
-) -> Result<ApplyReport> {
+) -> Result<AppliedDelta> {
     let path: PathBuf = path.as_ref().to_path_buf();
     let staged = StagedFile::make(&path, monitor)?;
     let mut output = Output { file: staged.handle()?, length: 0, hasher: expected.map(|_| Hasher::new()) };

@@ -20,7 +20,7 @@ mod secondary;
 mod varint;
 mod window;
 
-pub use self::apply::{ApplyReport, apply};
+pub use self::apply::{AppliedDelta, apply};
 pub use self::files::{apply_file, make_file};
 pub use self::make::{DeltaOptions, DeltaReport, make};
 pub use self::secondary::Secondary;

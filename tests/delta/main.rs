@@ -9,12 +9,12 @@ mod made;
 #[cfg(feature = "xz")]
 mod xdelta3;
 
-use lxd_image::delta::{self, ApplyReport};
+use lxd_image::delta::{self, AppliedDelta};
 use lxd_image::io::Blob;
 use lxd_image::{Limits, Monitor, Result};
 
 /// What a delta makes of a base.
-fn applied(base: &[u8], delta: &[u8]) -> Result<(Vec<u8>, ApplyReport)> {
+fn applied(base: &[u8], delta: &[u8]) -> Result<(Vec<u8>, AppliedDelta)> {
     let mut out = Vec::new();
     let report = delta::apply(&Blob::from(base.to_vec()), delta, &mut out, &Limits::default(), &Monitor::none())?;
     Ok((out, report))

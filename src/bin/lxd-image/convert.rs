@@ -108,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         options = options.disk_compression(compression);
     }
     if let Some(fingerprint) = &arguments.fingerprint {
-        options = options.expect(fingerprint.parse::<Fingerprint>()?);
+        options = options.expected_fingerprint(fingerprint.parse::<Fingerprint>()?);
     }
     if let Some(threads) = session.threads {
         options = options.threads(threads);

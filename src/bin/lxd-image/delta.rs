@@ -10,7 +10,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use lxd_image::delta::{self, ApplyReport, DeltaOptions};
+use lxd_image::delta::{self, AppliedDelta, DeltaOptions};
 use lxd_image::io::Blob;
 use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 use serde_json::{Map, Value};
@@ -120,7 +120,7 @@ fn apply(arguments: &Apply, session: &Session) -> Result<()> {
         delta::apply_file(&old, delta, &arguments.out, expected.as_ref(), &session.limits, &monitor)
     };
     drop(shown);
-    let ApplyReport { delta_bytes, output_bytes, copied_bytes, windows, checksums, .. } =
+    let AppliedDelta { delta_bytes, output_bytes, copied_bytes, windows, checksums, .. } =
         report.map_err(|error| error.in_file(&arguments.delta))?;
     if !checksums && expected.is_none() && output_bytes > 0 {
         session.note(|| "note: the delta has no checksums: nothing shows whether OLD was the right file".to_owned());

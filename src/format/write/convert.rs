@@ -108,7 +108,7 @@ impl ConvertOptions {
 
     /// The fingerprint that the source must have.
     #[must_use]
-    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+    pub fn expected_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.expected = Some(fingerprint);
         self
     }
