@@ -47,7 +47,7 @@ rm -f "$lib/liblxd_image.a"
 "${AR:-ar}" rcs "$lib/liblxd_image.a" "$work/lxd_image.o"
 chmod 644 "$lib/liblxd_image.a"
 # The compiler adds what unwinds by itself: the shared libgcc, or with -static the other one, which -lgcc_s would not find.
-libraries=$(tr ' ' '\n' <<<"$libraries" | grep -vx -e -lgcc_s -e '' | tr '\n' ' ')
+libraries=$(tr ' ' '\n' <<<"$libraries" | { grep -vx -e -lgcc_s -e '' || true; } | tr '\n' ' ')
 libraries=${libraries% }
 cat >"$lib/pkgconfig/lxd_image.pc" <<P
 prefix=$prefix

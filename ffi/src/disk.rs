@@ -281,6 +281,7 @@ pub unsafe extern "C" fn lxi_disk_write(
 ) -> lxi_status {
     call(error, || {
         let disk = handle::get(disk)?;
+        check_written(written)?;
         let out = args::path(out, "output")?;
         let given = args::options(options)?;
         let flags = args::flags(given.flags, LXI_DISK_TO_DEVICE, "flags of writing a disk")?;
@@ -306,6 +307,11 @@ pub unsafe extern "C" fn lxi_disk_write(
         };
         fill_written(written, done)
     })
+}
+
+/// Looks at where the result goes before anything is written.
+unsafe fn check_written(place: *mut lxi_disk_written) -> Result<()> {
+    if place.is_null() { Ok(()) } else { args::fill(place, &lxi_disk_written { size: 0, virtual_size: 0, bytes: 0 }) }
 }
 
 unsafe fn fill_written(place: *mut lxi_disk_written, done: WrittenDisk) -> Result<()> {
@@ -334,6 +340,7 @@ pub unsafe extern "C" fn lxi_staged_move_disk(
         let Stage::Verified(staged, _) = handle::get_mut(staged)? else {
             return Err(invalid("the image must be verified or accepted before its disk is moved"));
         };
+        check_written(written)?;
         let out = args::path(out, "output")?;
         let given = args::options(options)?;
         let flags = args::flags(given.flags, LXI_DISK_TO_DEVICE, "flags of moving a disk")?;

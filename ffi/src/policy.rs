@@ -87,8 +87,15 @@ fn admitted(admission: Admission) -> *mut lxi_admission {
 /// Replaces names of remotes by their addresses, as the settings have them.
 unsafe fn with_settings(policy: Policy, settings: *const lxi_settings) -> Result<Policy> {
     match handle::get_optional(settings)? {
-        None => Ok(policy),
-        Some(settings) => policy.with_remotes(|name| settings.get(name).ok().map(|remote| remote.url.to_wire())),
+        // A rule for a remote that nobody knows would match nothing, and protect nothing.
+        None => policy.with_remotes(|_| None),
+        Some(settings) => {
+            // Read before any name is looked up: settings that can't be read are no settings without remotes.
+            let remotes = settings.remotes()?;
+            let address =
+                |name: &str| remotes.iter().find(|(known, _)| known == name).map(|(_, remote)| remote.url.to_wire());
+            policy.with_remotes(address)
+        }
     }
 }
 

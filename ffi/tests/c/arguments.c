@@ -319,6 +319,8 @@ static void trust(void) {
     REFUSED(lxi_statements_verify(NULL, &fingerprint, (lxi_str){0}, publics, 1, &count, &error));
     REFUSED(lxi_policy_parse(LXI_STR("\xff"), LXI_STR("."), NULL, &policy, &error));
     REFUSED(lxi_policy_parse(LXI_STR("no = 1"), LXI_STR("."), NULL, &policy, &error));
+    /* Without settings no remote has a name: a rule for one would match nothing. */
+    REFUSED(lxi_policy_parse(LXI_STR("[[rule]]\nname = \"a\"\nremote = \"images\"\nverdict = \"deny\""), LXI_STR("."), NULL, &policy, &error));
     WORKS(lxi_policy_parse(LXI_STR("default = \"allow\""), LXI_STR("."), NULL, &policy, NULL));
     lxi_candidate candidate = {.size = sizeof candidate};
     REFUSED(lxi_policy_admit(policy, &candidate, &admission, &error));
