@@ -33,6 +33,9 @@ pub(super) fn evidence(
     Ok(Evidence::new().statements(read_statements(layout, &digest, &found, fingerprint, limits, monitor)?))
 }
 
+/// Why what refers to a container image is left out.
+pub(super) const ABOUT_CONTAINER: &str = "the image that is made of a container image has another fingerprint";
+
 /// Records what refers to a manifest, but for those that are `taken`, as left out.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::evidence::evidence;
+use super::evidence::{ABOUT_CONTAINER, evidence, omit_referrers};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{Compression, ImageForm, Written};
@@ -145,6 +145,11 @@ impl LayoutImage {
                 .source_properties(artifact.properties.clone())
                 .image_type(artifact.image_type)
                 .more_evidence(evidence(&self.layout, &self.image, artifact, &self.options.limits, monitor)?);
+            if let Some(seconds) = artifact.expires_at
+                && options.expiry().is_none()
+            {
+                options = options.expires_at(seconds);
+            }
             if let Some(fingerprint) = artifact.fingerprint
                 && options.expected().is_none()
             {
@@ -153,6 +158,7 @@ impl LayoutImage {
             let imported = store.import(artifact.open(&self.layout, monitor)?, &options, monitor)?;
             return Ok((imported, None));
         }
+        omit_referrers(&self.layout, &self.image.digest(), &[], ABOUT_CONTAINER, &self.options.limits, monitor)?;
         let container = self.container(ImageForm::Unified, monitor)?;
         let (imported, _) = store.import_encoded(&options, monitor, |sink| container.write_to(sink, monitor))?;
         Ok((imported, Some(container.incus_fingerprint())))

@@ -1,10 +1,10 @@
 //! [`Bundle`]: all images of an OCI layout into a store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::evidence::{evidence, omit_referrers};
+use super::evidence::{ABOUT_CONTAINER, evidence, omit_referrers};
 use super::image::this_machine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
@@ -16,9 +16,6 @@ use crate::oci::{
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::store::{Alias, ImportOptions, Store};
-
-/// Why what refers to a container image is left out.
-const ABOUT_CONTAINER: &str = "the image that is made of a container image has another fingerprint";
 
 /// How the images of a bundle are imported.
 ///
@@ -169,10 +166,15 @@ impl Bundle {
             if let Some(fingerprint) = artifact.fingerprint {
                 options = options.expected_fingerprint(fingerprint);
                 if store.image(&fingerprint).is_ok() {
+                    // The bundle only claims the fingerprint: it need not hold the bytes, and must not publish what is private here.
+                    let options = options.public(false);
                     return Ok(Some(store.adopt(&fingerprint, &options, monitor)?.fingerprint));
                 }
             }
-            let options = options.source_properties(artifact.properties.clone()).image_type(artifact.image_type);
+            let mut options = options.source_properties(artifact.properties.clone()).image_type(artifact.image_type);
+            if let Some(seconds) = artifact.expires_at {
+                options = options.expires_at(seconds);
+            }
             let imported = store.import(artifact.open(layout, monitor)?, &options, monitor)?;
             return Ok(Some(imported.fingerprint));
         }
@@ -196,18 +198,28 @@ impl Bundle {
     }
 }
 
-/// All manifests of a layout that are to be imported: each once, with all of its names.
+/// All manifests of a layout that are to be imported: each once, with all of its names. Small documents can name many of them
+/// many times, so the pairs of both are bounded as the manifests of one document are.
+///
+/// # Errors
+/// `LimitExceeded`; those of the layout.
 fn entries(layout: &Layout, limits: &Limits, monitor: &Monitor) -> Result<Vec<Entry>> {
     let mut found: Vec<Entry> = Vec::new();
-    let mut add = |descriptor: &Descriptor, name: Option<&str>| {
-        let at = found.iter().position(|entry| entry.descriptor.digest == descriptor.digest);
-        let at = at.unwrap_or_else(|| {
+    let mut places: BTreeMap<Digest, usize> = BTreeMap::new();
+    let mut pairs = 0_u64;
+    let mut add = |descriptor: &Descriptor, name: Option<&str>| -> Result<()> {
+        pairs = pairs.saturating_add(1);
+        if pairs > limits.oci_manifests {
+            return Err(Error::limit("oci_manifests", limits.oci_manifests, "the number of names in a bundle"));
+        }
+        let at = *places.entry(descriptor.digest).or_insert_with(|| {
             found.push(Entry { descriptor: descriptor.clone(), names: BTreeSet::new() });
             found.len() - 1
         });
         if let Some(entry) = found.get_mut(at) {
             entry.names.extend(name.map(str::to_owned));
         }
+        Ok(())
     };
     for entry in layout.entries().iter().filter(|entry| !Layout::lists_referrers(entry)) {
         let name = Layout::name_of(entry);
@@ -215,13 +227,13 @@ fn entries(layout: &Layout, limits: &Limits, monitor: &Monitor) -> Result<Vec<En
         match Document::parse(&raw.bytes, Some(&entry.media_type), limits)? {
             // It comes with its subject, or is reported with all that have none here.
             Document::Manifest(manifest) if name.is_none() && manifest.subject.is_some() => {}
-            Document::Manifest(_) => add(entry, name),
+            Document::Manifest(_) => add(entry, name)?,
             Document::Index(index) if index.manifests.iter().all(|inner| inner.artifact_type.is_some()) => {
-                index.manifests.iter().for_each(|inner| add(inner, name));
+                index.manifests.iter().try_for_each(|inner| add(inner, name))?;
             }
             Document::Index(_) => {
                 let image = Image::resolve(layout, entry, this_machine()?, limits, monitor)?;
-                add(image.descriptor(), name);
+                add(image.descriptor(), name)?;
             }
         }
     }

@@ -19,6 +19,8 @@ pub struct BundleWriter {
     by_name: BTreeMap<String, Vec<Descriptor>>,
     /// Images that were added.
     added: BTreeSet<Fingerprint>,
+    /// Whether an image could not be added, or a part of one was.
+    failed: bool,
 }
 
 impl BundleWriter {
@@ -39,7 +41,7 @@ impl BundleWriter {
     }
 
     fn new(layout: LayoutWriter) -> Self {
-        Self { layout, by_name: BTreeMap::new(), added: BTreeSet::new() }
+        Self { layout, by_name: BTreeMap::new(), added: BTreeSet::new(), failed: false }
     }
 
     /// Adds an image of a store under the aliases that `image` has, or under its fingerprint where it has none, with
@@ -49,12 +51,18 @@ impl BundleWriter {
     /// signed the list of the image's server.
     ///
     /// # Errors
-    /// `NotFound`; `Mismatch` where the bytes in the store are damaged; those of writing; `Cancelled`.
+    /// `NotFound`; `Mismatch` where the bytes in the store are damaged; those of writing; `Cancelled`. The bundle can't be
+    /// finished after an error.
     pub fn add(&mut self, store: &Store, image: &StoredImage, monitor: &Monitor) -> Result<()> {
         let fingerprint = &image.fingerprint;
+        if self.failed {
+            return Err(broken());
+        }
         if !self.added.insert(*fingerprint) {
             return Ok(());
         }
+        // Until all of it is written: a part of an image may be in the bundle already.
+        self.failed = true;
         let entry = artifact_of(&store.open_image(fingerprint)?).write(&mut self.layout, monitor)?;
         put_statements(&mut self.layout, &entry, &store.statements(fingerprint)?, monitor)?;
         if store.vouched(fingerprint)?.list.is_some() {
@@ -62,6 +70,7 @@ impl BundleWriter {
             let reason = "that can't be verified without the list".into();
             monitor.omit(fingerprint.to_string(), Omitted::Dropped { part, reason });
         }
+        image.omit_other(monitor, "a layout has no place for it");
         let is_list = |name: &str| name.parse::<Tag>().is_ok_and(|tag| tag.is_about_manifest());
         let (lists, names): (Vec<String>, Vec<String>) =
             image.aliases.iter().map(|alias| alias.name.clone()).partition(|name| is_list(name));
@@ -74,15 +83,19 @@ impl BundleWriter {
         for name in names {
             self.by_name.entry(name).or_default().push(entry.clone());
         }
+        self.failed = false;
         Ok(())
     }
 
     /// Writes the index and gives the bundle its name.
     ///
     /// # Errors
-    /// `InvalidInput` without an image; `AlreadyExists` where the name was taken meanwhile; those of writing. Nothing
+    /// `InvalidInput` without an image, and after an image that could not be added; `AlreadyExists` where the name was taken meanwhile; those of writing. Nothing
     /// is left then.
     pub fn finish(mut self, monitor: &Monitor) -> Result<PathBuf> {
+        if self.failed {
+            return Err(broken());
+        }
         if self.added.is_empty() {
             return Err(Error::invalid("a bundle has at least one image"));
         }
@@ -101,4 +114,9 @@ impl BundleWriter {
         }
         self.layout.finish()
     }
+}
+
+/// The error of a bundle that lacks an image, or has a part of one.
+fn broken() -> Error {
+    Error::invalid("an image could not be added to the bundle").with_hint("begin another one")
 }

@@ -134,11 +134,12 @@ impl LayoutWriter {
     }
 
     fn small_file(&mut self, path: &str, content: &[u8]) -> Result<()> {
-        self.file(path, content.len() as u64, &mut &content[..])
+        let monitor = self.monitor.clone();
+        self.file(path, content.len() as u64, &mut &content[..], &monitor)
     }
 
     /// Writes a file whose reader must give exactly `size` bytes.
-    fn file(&mut self, path: &str, size: u64, reader: &mut dyn Read) -> Result<()> {
+    fn file(&mut self, path: &str, size: u64, reader: &mut dyn Read, monitor: &Monitor) -> Result<()> {
         let mut buffer = vec![0; 256 << 10];
         let mut made = match &mut self.target {
             Target::Directory { dir, .. } => {
@@ -154,7 +155,7 @@ impl LayoutWriter {
             }
         };
         loop {
-            self.monitor.report(Phase::Pack, self.done, None)?;
+            monitor.report(Phase::Pack, self.done, None)?;
             let count = match reader.read(&mut buffer) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 count => count.map_err(|error| Error::io("a blob cannot be read", error))?,
@@ -186,7 +187,7 @@ impl BlobSink for LayoutWriter {
         &mut self,
         descriptor: &Descriptor,
         open: &mut dyn FnMut() -> Result<Box<dyn Read + Send>>,
-        _: &Monitor,
+        monitor: &Monitor,
     ) -> Result<()> {
         let digest = descriptor.digest;
         if self.written.contains(&digest) {
@@ -196,7 +197,7 @@ impl BlobSink for LayoutWriter {
             self.make_directory(&format!("blobs/{}", digest.algorithm()))?;
         }
         let mut reader = DigestReader::new(open()?, Some(descriptor.size), digest);
-        self.file(&format!("blobs/{}/{}", digest.algorithm(), digest.hex()), descriptor.size, &mut reader)?;
+        self.file(&format!("blobs/{}/{}", digest.algorithm(), digest.hex()), descriptor.size, &mut reader, monitor)?;
         self.written.insert(digest);
         Ok(())
     }

@@ -3,7 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use lxd_image::Fingerprint;
+use lxd_image::bundle::BundleWriter;
+use lxd_image::store::Store;
+use lxd_image::{ErrorKind, Fingerprint, Monitor};
 use serde_json::{Value, json};
 
 use super::{Forged, files, index, put};
@@ -157,4 +159,83 @@ fn container_image_of_a_layout_is_imported_as_incus_names_it() {
     run(&place, &["import", "layout", "--store", "u"]).failed(1, "error[Malformed]");
     place.write("plain.tar", image(&[]));
     run(&place, &["import", "plain.tar", "--system", "--store", "u"]).failed(1, "error[InvalidInput]: `--system`");
+}
+
+#[test]
+fn expiry_date_goes_with_a_bundle() {
+    let place = stocked();
+    run(&place, &["--store", "one", "set", "box", "expires_at=2099-01-02T03:04:05Z"]).good();
+    run(&place, &["--store", "one", "bundle", "create", "b.tar", "box"]).good();
+    let expires = |store: &str| {
+        let shown = run(&place, &["--store", store, "info", "box", "--format", "json"]).good();
+        serde_json::from_str::<Value>(&shown).unwrap()["expires_at"].as_str().unwrap().to_owned()
+    };
+    run(&place, &["--store", "two", "bundle", "import", "b.tar"]).good();
+    run(&place, &["--store", "three", "import", "b.tar", "--alias", "box"]).good();
+    assert_eq!([expires("two"), expires("three")], ["2099-01-02T03:04:05Z", "2099-01-02T03:04:05Z"]);
+}
+
+#[test]
+fn bundle_that_names_a_private_image_does_not_publish_it() {
+    let place = stocked();
+    run(&place, &["--store", "one", "bundle", "create", "b.tar", "split"]).good();
+    run(&place, &["--store", "one", "bundle", "import", "b.tar", "--public"]).good();
+    let shown = run(&place, &["--store", "one", "info", "split", "--format", "json"]).good();
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["public"], json!(false));
+}
+
+#[test]
+fn bundle_that_lacks_an_image_cannot_be_finished() {
+    let place = stocked();
+    let store = Store::open(place.at("one")).unwrap();
+    let image = store.resolve("split").unwrap();
+    let blob = place.at("one/blobs").join(image.objects.image.as_str());
+    let mut bytes = fs::read(&blob).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    let none = Monitor::none();
+    let mut bundle = BundleWriter::tar(place.at("b.tar"), &none).unwrap();
+    bundle.add(&store, &image, &none).unwrap_err();
+    bundle.add(&store, &store.resolve("box").unwrap(), &none).unwrap_err();
+    assert_eq!(bundle.finish(&none).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert!(!place.at("b.tar").exists());
+}
+
+#[test]
+fn names_in_a_bundle_are_bounded_in_all() {
+    let place = stocked();
+    let all: Vec<String> = listed(&place, "one")
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| image["fingerprint"].as_str().unwrap().to_owned())
+        .collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    run(&place, &[&["--store", "one", "bundle", "create", "b/"], &all[..]].concat()).good();
+    // Three names, one of which is of two images: no document has more than three.
+    let few = run(&place, &["--store", "two", "--limit", "oci_manifests=3", "bundle", "import", "b"]);
+    few.failed(1, "error[LimitExceeded]: b: the number of names in a bundle");
+    run(&place, &["--store", "two", "--limit", "oci_manifests=4", "bundle", "import", "b"]).good();
+}
+
+#[test]
+fn what_refers_to_a_container_image_is_told_where_it_is_left_out() {
+    let place = Place::new();
+    let layout = Forged::new(&[&[directory("./"), file("a", "a")]]).layout(&place, "layout");
+    let named: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let subject = named["manifests"][0].clone();
+    let about = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/spdx+json",
+        "config": put(&layout, "application/vnd.oci.empty.v1+json", b"{}"), "layers": [],
+        "subject": {"mediaType": subject["mediaType"], "digest": subject["digest"], "size": subject["size"]},
+    });
+    let about = put(&layout, "application/vnd.oci.image.manifest.v1+json", about.to_string().as_bytes());
+    index(&layout, &[subject, about]);
+    let ran = run(
+        &place,
+        &["import", "layout", "--image", "box", "--alias", "app", "--store", "s", "--architecture", "amd64"],
+    );
+    assert!(ran.err.contains("application/spdx+json"), "{}", ran.err);
+    ran.good();
 }
