@@ -131,7 +131,13 @@ impl ImageTransfer for RemoteTransfer {
         self.remote.is_some()
     }
 
-    fn resolve(&self, alias: &str, image_type: ImageType, architecture: Architecture) -> Result<Option<Fingerprint>> {
+    fn resolve(
+        &self,
+        alias: &str,
+        image_type: ImageType,
+        architecture: Architecture,
+        monitor: &Monitor,
+    ) -> Result<Option<Fingerprint>> {
         let upstream = self.upstream()?;
         if let (Some(known), Ok(fingerprint)) = (&self.found_by_alias, alias.parse::<Fingerprint>()) {
             // The server asks so for an image whose alias it resolved before. A registry would not know.
@@ -141,7 +147,7 @@ impl ImageTransfer for RemoteTransfer {
         for reference in self.references(alias) {
             // No suggestions: anonymous clients may probe names, and must not learn others of the upstream.
             let wanted = Wanted::new(reference).image_type(image_type).architectures([architecture]).suggest(false);
-            match upstream.resolve(&wanted, &Monitor::none()) {
+            match upstream.resolve(&wanted, monitor) {
                 // The upstream may show us private images, because it trusts our certificate; clients get public ones
                 // only.
                 Ok(found) => {
@@ -231,10 +237,16 @@ impl ImageTransfer for RemoteTransfer {
         })
     }
 
-    fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed> {
+    fn refresh(
+        &self,
+        fingerprint: &Fingerprint,
+        store: &Store,
+        options: &RefreshOptions,
+        monitor: &Monitor,
+    ) -> Result<Refreshed> {
         let (settings, client) = (self.settings.clone(), self.client.clone());
         let sources = RemoteRefresh::new(move |source| settings.open_source(source, client.clone())).deltas_from(store);
-        store.refresh(fingerprint, &sources, &RefreshOptions::new(), monitor)
+        store.refresh(fingerprint, &sources, options, monitor)
     }
 
     fn push(&self, target: &Push, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<()> {

@@ -52,6 +52,7 @@ pub struct ImportOptions {
     /// Whether nothing is told of an image with the expected fingerprint before the bytes have proved to be it.
     unproven: bool,
     expires_at: Option<i64>,
+    max_bytes: Option<u64>,
     file_name: Option<String>,
     source_file_name: Option<String>,
     source: Option<UpdateSource>,
@@ -192,6 +193,14 @@ impl ImportOptions {
         self
     }
 
+    /// Sets how many bytes the image may have: a longer one fails while it arrives (`LimitExceeded`), and nothing of it is kept.
+    /// One that is in the store already is not measured.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
     /// Sets the name under which its file is exported.
     ///
     /// It must be a plain name: no slash or backslash, no control character, no dot or dash in
@@ -283,6 +292,12 @@ impl ImportOptions {
 
     pub(crate) fn expected(&self) -> Option<&Fingerprint> {
         self.expected.as_ref()
+    }
+
+    /// The expiry date that was set, in seconds since 1970.
+    #[cfg(feature = "oci")]
+    pub(crate) fn expiry(&self) -> Option<i64> {
+        self.expires_at
     }
 
     pub(crate) fn aliases(&self) -> &[Alias] {
@@ -410,7 +425,7 @@ impl Store {
         }
         let again = once_more(&source);
         let import = |source: ImageSource| {
-            let staged = self.stage(source, options.expected.as_ref(), monitor)?;
+            let staged = self.stage(source, options.expected.as_ref(), options.max_bytes, monitor)?;
             self.publish_import(staged, options, monitor)
         };
         match import(source) {

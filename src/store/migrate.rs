@@ -87,7 +87,7 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             opened => opened?,
         };
-        let staged = self.stage(opened.source(), Some(&image.fingerprint), monitor)?;
+        let staged = self.stage(opened.source(), Some(&image.fingerprint), None, monitor)?;
         let attachments = source.catalog.attachments(&image.fingerprint)?;
         let mut dropped = Vec::new();
         self.upload(staged, monitor, &mut |catalog, objects| {

@@ -106,7 +106,7 @@ impl Store {
         let written = pack_into(rootfs, handles, &directory, packing, monitor)?;
         let [first, second] = files.map(|file| Blob::file(file).map(Input::blob));
         let source = ImageSource::split(first.map_err(unmade)?, second.map_err(unmade)?);
-        let staged = self.stage(source, options.expected(), monitor)?;
+        let staged = self.stage(source, options.expected(), None, monitor)?;
         if staged.fingerprint != written.fingerprint {
             let (packed, there) = (written.fingerprint.to_string(), staged.fingerprint.to_string());
             return Err(Error::mismatch("the fingerprint of the image on the disk", packed, there));

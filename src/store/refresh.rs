@@ -154,6 +154,7 @@ pub trait RefreshSource {
 #[non_exhaustive]
 pub struct RefreshOptions {
     dry_run: bool,
+    max_bytes: Option<u64>,
 }
 
 impl RefreshOptions {
@@ -167,6 +168,13 @@ impl RefreshOptions {
     #[must_use]
     pub fn dry_run(mut self, yes: bool) -> Self {
         self.dry_run = yes;
+        self
+    }
+
+    /// How many bytes a newer image may have. One that has more is not stored, and the old one stays (`LimitExceeded`).
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
         self
     }
 }
@@ -226,7 +234,7 @@ impl Store {
             }
         }
         let bytes = upstream.fetch(&old, &source, &newest, monitor)?;
-        let staged = self.stage(bytes, Some(&newest.fingerprint), monitor)?;
+        let staged = self.stage(bytes, Some(&newest.fingerprint), options.max_bytes, monitor)?;
         let told = (&newest.properties, newest.exact);
         let fresh = staged.stored(told, newest.expires_at, self.now(), monitor)?;
         monitor.check()?;
@@ -321,6 +329,10 @@ impl Store {
         match &there {
             Some(there) => {
                 catalog.update(&image, there.revision)?;
+                if there.cached && !image.cached {
+                    // Nobody stored it before: it was kept for whoever asked next.
+                    inherit_owner(catalog, &old.fingerprint, &image.fingerprint)?;
+                }
                 if let Some(used) = old.last_used_at {
                     catalog.set_last_used(&image.fingerprint, used)?;
                     image.last_used_at = image.last_used_at.max(Some(used));

@@ -10,7 +10,7 @@ use crate::format::{Image, ImageSource, ImageType, Input};
 use crate::io as bytes;
 use crate::metadata::{Architecture, Metadata, Properties};
 use crate::omissions::Omitted;
-use crate::progress::{Monitor, Phase};
+use crate::progress::{Cancel, Monitor, Phase};
 use crate::time;
 
 /// A complete and verified image in scratch, ready to be uploaded.
@@ -86,11 +86,13 @@ impl Store {
     /// nothing.
     ///
     /// # Errors
-    /// `Mismatch` for another fingerprint than `expected`; those of verification; `Cancelled`, `StorageFull`, `Io`.
+    /// `Mismatch` for another fingerprint than `expected`; `LimitExceeded` for more bytes than `most`; those of verification;
+    /// `Cancelled`, `StorageFull`, `Io`.
     pub(crate) fn stage(
         &self,
         source: ImageSource,
         expected: Option<&Fingerprint>,
+        most: Option<u64>,
         monitor: &Monitor,
     ) -> Result<StagedImage> {
         let ImageSource { first, second } = source;
@@ -102,12 +104,22 @@ impl Store {
         let mut incoming = Vec::new();
         let mut names = Vec::new();
         let mut done = 0;
+        let bounded = |size: u64| match most {
+            Some(most) if size > most => {
+                let sentence = format!("the image has more than the {most} bytes that it may have here");
+                Err(Error::new(ErrorKind::LimitExceeded, sentence))
+            }
+            _ => Ok(()),
+        };
+        bounded(total.unwrap_or(0))?;
         for input in std::iter::once(first).chain(second) {
             let mut file = self.scratch.create()?;
             // A stream has a name for error messages only; it is not the name of a file to keep.
             file.original_name =
                 input.len().and(input.name()).and_then(|path| path.file_name()?.to_str()).and_then(plain_name);
-            copy(&input, &mut file, &mut hasher, &mut done, total, monitor).map_err(|error| input.name_error(error))?;
+            let mut report = |done: u64| bounded(done).and_then(|()| monitor.report(Phase::Hash, done, total));
+            copy(&input, &mut file, &mut hasher, &mut done, monitor.cancel(), &mut report)
+                .map_err(|error| input.name_error(error))?;
             names.push(input.name().map(std::path::Path::to_path_buf));
             incoming.push(file);
         }
@@ -183,7 +195,8 @@ impl Store {
     }
 }
 
-/// Copies one file of an image into scratch, and hashes it on the way. `done` counts the bytes of all files so far.
+/// Copies one file of an image into scratch, and hashes it on the way. `done` counts the bytes of all files so far, and
+/// `report` may end it by them.
 ///
 /// Where the file system can share blocks nothing is copied; then `hasher` becomes `None`, since
 /// the bytes are hashed when they are verified.
@@ -192,24 +205,24 @@ fn copy(
     file: &mut StagedFile,
     hasher: &mut Option<Hasher>,
     done: &mut u64,
-    total: Option<u64>,
-    monitor: &Monitor,
+    cancel: &Cancel,
+    report: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<()> {
     let before = *done;
     if let Some(original) = input.as_blob() {
-        monitor.report(Phase::Hash, before, total)?;
+        report(before)?;
         if file.reflink(original)? {
             *hasher = None;
             *done = before.saturating_add(input.len().unwrap_or(0));
             return Ok(());
         }
     }
-    let mut reader = input.reader(monitor.cancel())?;
-    let mut report = |read: u64| {
+    let mut reader = input.reader(cancel)?;
+    let mut count = |read: u64| {
         *done = before.saturating_add(read);
-        monitor.report(Phase::Hash, *done, total)
+        report(*done)
     };
-    bytes::read_stream(&mut reader, "the image can't be read", &mut report, &mut |chunk| {
+    bytes::read_stream(&mut reader, "the image can't be read", &mut count, &mut |chunk| {
         file.write_sparse(chunk).map_err(|error| Error::io("the image can't be written into the store", error))?;
         if let Some(hasher) = hasher {
             hasher.update(chunk);

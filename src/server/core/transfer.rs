@@ -25,7 +25,7 @@ use crate::metadata::{Architecture, ImageType};
 use crate::progress::Monitor;
 use crate::redact;
 use crate::source_protocol::Protocol;
-use crate::store::{ImportOptions, Refreshed, Store, StoredImage};
+use crate::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage};
 
 /// Transfers images between the store of a server and other servers. Calls come from several
 /// threads at once, and may block: they are made from threads that are allowed to.
@@ -50,7 +50,13 @@ pub trait ImageTransfer: Send + Sync {
     ///
     /// # Errors
     /// `Remote` when the upstream can't be asked.
-    fn resolve(&self, alias: &str, image_type: ImageType, architecture: Architecture) -> Result<Option<Fingerprint>>;
+    fn resolve(
+        &self,
+        alias: &str,
+        image_type: ImageType,
+        architecture: Architecture,
+        monitor: &Monitor,
+    ) -> Result<Option<Fingerprint>>;
 
     /// Fetches an image of the upstream into `store`, verified, as a cached public image; one that is in the store is
     /// returned as it is. `alias` is the alias that resolved to it, if any, to be recorded in the image's source.
@@ -97,11 +103,18 @@ pub trait ImageTransfer: Send + Sync {
 
     /// Replaces an image by the newest of its source, if it has one.
     ///
-    /// Like [`Store::refresh`], and with the same result. Aliases move to the new image.
+    /// Like [`Store::refresh`] with `options`, which bound what the client may have stored, and with the same result. Aliases
+    /// move to the new image.
     ///
     /// # Errors
     /// Those of [`Store::refresh`].
-    fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed>;
+    fn refresh(
+        &self,
+        fingerprint: &Fingerprint,
+        store: &Store,
+        options: &RefreshOptions,
+        monitor: &Monitor,
+    ) -> Result<Refreshed>;
 
     /// Pushes an image to another server, which issued an upload token for it.
     ///

@@ -167,6 +167,11 @@ impl UpstreamCache {
         Permit::of(&self.jobs)
     }
 
+    /// A monitor for what is asked of another server: the shutdown of this one ends it.
+    pub(crate) fn stoppable(&self) -> Monitor {
+        Monitor::none().with_cancel(self.cancel.clone())
+    }
+
     /// Begins shutdown: cancels downloads and wakes all waiters.
     ///
     /// Downloads end with `Cancelled` when they notice; their requests are answered with 503.
@@ -217,7 +222,7 @@ impl UpstreamCache {
         // Names are resolved for this machine; the client's architecture is not part of the API
         // request.
         let architecture = Architecture::of_this_machine().unwrap_or(Architecture::X86_64);
-        let answer = fetch.resolve(name, image_type, architecture).map_err(as_server_error);
+        let answer = fetch.resolve(name, image_type, architecture, &self.stoppable()).map_err(as_server_error);
         let mut state = self.lock();
         let answer = match answer {
             Ok(found) => {
@@ -298,7 +303,7 @@ impl UpstreamCache {
         }
         // The monitor of the cache, not of the request: the download serves everybody who waits for
         // it, so it goes on when the client that caused it leaves.
-        let monitor = Monitor::none().with_cancel(self.cancel.clone());
+        let monitor = self.stoppable();
         // Of all servers of the store, one fetches it.
         let _lease = match operations.fleet().map(|fleet| fleet.fetch_turn(fingerprint, &monitor)) {
             None => None,
@@ -407,7 +412,7 @@ mod tests {
     use super::*;
     use crate::error::Result;
     use crate::server::core::transfer::{Pull, Push};
-    use crate::store::{ImportOptions, Refreshed, Store};
+    use crate::store::{ImportOptions, RefreshOptions, Refreshed, Store};
 
     /// Knows `there`, and counts how often it is asked.
     #[derive(Default)]
@@ -418,7 +423,7 @@ mod tests {
             true
         }
 
-        fn resolve(&self, alias: &str, _: ImageType, _: Architecture) -> Result<Option<Fingerprint>> {
+        fn resolve(&self, alias: &str, _: ImageType, _: Architecture, _: &Monitor) -> Result<Option<Fingerprint>> {
             self.0.fetch_add(1, Ordering::SeqCst);
             Ok((alias == "there").then(|| Fingerprint::of(b"there")))
         }
@@ -431,7 +436,7 @@ mod tests {
             Err(Error::new(ErrorKind::Remote, "nothing is fetched here"))
         }
 
-        fn refresh(&self, _: &Fingerprint, _: &Store, _: &Monitor) -> Result<Refreshed> {
+        fn refresh(&self, _: &Fingerprint, _: &Store, _: &RefreshOptions, _: &Monitor) -> Result<Refreshed> {
             Err(Error::new(ErrorKind::Remote, "nothing is fetched here"))
         }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lxd_image::server::{Handler, ImageTransfer, Pull, Push, Registry, ServerOptions};
-use lxd_image::store::{ImportOptions, Refreshed, Store, StoredImage};
+use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage};
 use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Monitor, Result};
 use serde_json::json;
 
@@ -93,7 +93,7 @@ impl ImageTransfer for Registries {
         false
     }
 
-    fn resolve(&self, _: &str, _: ImageType, _: Architecture) -> Result<Option<Fingerprint>> {
+    fn resolve(&self, _: &str, _: ImageType, _: Architecture, _: &Monitor) -> Result<Option<Fingerprint>> {
         Ok(None)
     }
 
@@ -119,7 +119,7 @@ impl ImageTransfer for Registries {
         store.import(stream(unified("one")), &options, monitor)
     }
 
-    fn refresh(&self, _: &Fingerprint, _: &Store, _: &Monitor) -> Result<Refreshed> {
+    fn refresh(&self, _: &Fingerprint, _: &Store, _: &RefreshOptions, _: &Monitor) -> Result<Refreshed> {
         Err(Error::new(ErrorKind::NotFound, "no source"))
     }
 

@@ -163,6 +163,18 @@ fn image_of_a_refresh_counts_for_the_client_of_the_old_one() {
     assert_eq!(status(&again.handle(from_another(upload("three")))), 202);
 }
 
+#[test]
+fn newer_image_over_what_is_left_is_not_stored() {
+    use lxd_image::store::{ImportOptions, RefreshOptions, UpdateSource};
+    let served = served(|_| {});
+    let follows = ImportOptions::new().auto_update(true).source(UpdateSource::new("https://elsewhere", "lxd", "box"));
+    served.store.import(crate::store::stream(unified("one")), &follows, &Monitor::none()).unwrap();
+    let options = RefreshOptions::new().max_bytes(unified("two").len() as u64 - 1);
+    let error = served.store.refresh(&fingerprint("one"), &Newer, &options, &Monitor::none()).unwrap_err();
+    assert_eq!(error.kind(), lxd_image::ErrorKind::LimitExceeded);
+    assert!(served.store.image(&fingerprint("one")).is_ok() && served.store.image(&fingerprint("two")).is_err());
+}
+
 /// A source whose newest image is `two`.
 struct Newer;
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use lxd_image::server::{ImageTransfer, Pull, Push, ServerOptions};
-use lxd_image::store::{ImportOptions, Refreshed, Store, StoredImage, UpdateSource};
+use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
 use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, FingerprintPrefix, ImageType, Monitor, Result};
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ impl ImageTransfer for Elsewhere {
         true
     }
 
-    fn resolve(&self, alias: &str, image_type: ImageType, _: Architecture) -> Result<Option<Fingerprint>> {
+    fn resolve(&self, alias: &str, image_type: ImageType, _: Architecture, _: &Monitor) -> Result<Option<Fingerprint>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.reached()?;
         if alias.contains("..") {
@@ -117,7 +117,7 @@ impl ImageTransfer for Elsewhere {
         store.import(stream(unified(&tag)), &options, monitor)
     }
 
-    fn refresh(&self, fingerprint: &Fingerprint, store: &Store, _: &Monitor) -> Result<Refreshed> {
+    fn refresh(&self, fingerprint: &Fingerprint, store: &Store, _: &RefreshOptions, _: &Monitor) -> Result<Refreshed> {
         self.reached()?;
         if store.image(fingerprint)?.aliases.iter().any(|alias| alias.name == "follows") {
             let newer = store.import(stream(unified("newer")), &ImportOptions::new(), &Monitor::none())?;

@@ -20,11 +20,12 @@ use crate::server::api::{answer, conditional};
 use crate::server::core::access;
 use crate::server::core::lifecycle;
 use crate::server::core::operation::Class;
+use crate::server::core::quota::Uploader;
 use crate::server::core::tokens::TokenScope;
 use crate::server::core::transfer::Push;
 use crate::server::message::{Request, Response};
 use crate::server::state::ServerState;
-use crate::store::{ETag, Edit, Refreshed, StoredImage};
+use crate::store::{ETag, Edit, RefreshOptions, Refreshed, StoredImage};
 
 /// Edits an image: with `PUT` all that can be edited, with `PATCH` what the body names.
 ///
@@ -129,11 +130,21 @@ pub(super) fn issue_image_token(server: &ServerState, request: &Request, fingerp
 /// image.
 ///
 /// # Errors
-/// `NotFound`; `FeatureDisabled` where the server has no [`ImageTransfer`](crate::server::ImageTransfer); `Busy`.
+/// `NotFound`; `FeatureDisabled` where the server has no [`ImageTransfer`](crate::server::ImageTransfer); `Busy`. A client over its
+/// quota is told so.
 pub(super) fn refresh(server: &ServerState, request: &Request, fingerprint: &str) -> Result<Response> {
     let image = access::find_local_image(&server.services, &request.client, fingerprint, None)?;
     let fetch = fetcher(server)?;
     let permit = server.services.upstream_cache.job_permit()?;
+    let quota = match server.services.quotas.begin(
+        Uploader::of(&request.client, request.peer),
+        None,
+        &server.services.options.limits,
+        &server.services.store,
+    ) {
+        Ok(quota) => quota,
+        Err(refusal) => return Ok(operation_result::over_quota(&refusal, true)),
+    };
     let operation =
         server.services.operations.begin(Class::Task, "Refreshing image", &[lifecycle::image_path(&image)])?;
     let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
@@ -141,7 +152,9 @@ pub(super) fn refresh(server: &ServerState, request: &Request, fingerprint: &str
         (server.services.store.clone(), server.services.operations.clone(), request.client.clone());
     in_background(operation, move |operation| {
         let _permit = permit;
-        match fetch.refresh(&image.fingerprint, &store, &monitor) {
+        // What it replaces is still stored while it arrives.
+        let options = RefreshOptions::new().max_bytes(quota.most);
+        match fetch.refresh(&image.fingerprint, &store, &options, &monitor) {
             Ok(Refreshed::Replaced { fingerprint: new }) => {
                 let location = format!("/1.0/images/{new}");
                 let context = json!({"old": image.fingerprint.to_string()});

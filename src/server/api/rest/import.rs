@@ -167,7 +167,7 @@ fn bring(server: &ServerState, request: &Request, spec: &UploadSpec, pull: Pull)
     let operation = server.services.operations.begin(Class::Task, "Downloading image", &[])?;
     let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
     // An image that is in the store already gets the aliases, as in LXD.
-    let options = spec.options()?.add_aliases_to_existing(true).stored_by(quota.owner());
+    let options = spec.options()?.add_aliases_to_existing(true).stored_by(quota.owner()).max_bytes(quota.most);
     let pull = Pull { expires_at: spec.expires_at, ..pull };
     let edit = wanted(spec, pull.auto_update)?;
     let (store, operations, client) =

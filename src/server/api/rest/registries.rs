@@ -13,7 +13,6 @@ use super::images::{is_recursive, object, quoted};
 use super::import::fetcher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::progress::Monitor;
 use crate::protocol::escape;
 use crate::redact;
 use crate::server::api::address::Address;
@@ -55,7 +54,8 @@ pub(super) fn get(server: &ServerState, request: &Request, name: &str) -> Result
 /// `NotFound`; those of asking the other server.
 pub(super) fn images(server: &ServerState, name: &str) -> Result<Response> {
     named(server, name)?;
-    let images = fetcher(server)?.registry_images(name, &Monitor::none())?;
+    let monitor = server.services.upstream_cache.stoppable();
+    let images = fetcher(server)?.registry_images(name, &monitor)?;
     let objects = images.iter().map(object).collect::<Result<Vec<_>>>()?;
     Ok(answer::object(Value::Array(objects)))
 }
