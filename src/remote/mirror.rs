@@ -359,12 +359,7 @@ fn added_as(image: &StoredImage, monitor: &Monitor) -> Result<AddOptions> {
         let reason = "a list of products has none of single images";
         monitor.omit(image.fingerprint.to_string(), Omitted::Dropped { part: part.into(), reason: reason.into() });
     }
-    for key in image.other.keys() {
-        let shown: String = key.chars().take(128).collect();
-        let reason = "a list of products has no place for it";
-        let what = Omitted::Dropped { part: format!("field `{shown}`").into(), reason: reason.into() };
-        monitor.omit(image.fingerprint.to_string(), what);
-    }
+    image.omit_other(monitor, "a list of products has no place for it");
     for alias in &image.aliases {
         if !alias.description.is_empty() {
             let part = format!("description of the alias `{}`", alias.name);

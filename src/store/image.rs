@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{ImageForm, ImageType};
 use crate::metadata::{Architecture, Properties};
+use crate::omissions::Omitted;
+use crate::progress::Monitor;
 use crate::redact;
 use crate::source_protocol::Protocol;
 use crate::time::rfc3339;
@@ -129,6 +131,15 @@ impl ImageObjects {
 }
 
 impl StoredImage {
+    /// Records that the fields which this version does not know stay behind, and why.
+    pub(crate) fn omit_other(&self, monitor: &Monitor, reason: &'static str) {
+        for key in self.other.keys() {
+            let shown: String = key.chars().take(128).collect();
+            let what = Omitted::Dropped { part: format!("field `{shown}`").into(), reason: reason.into() };
+            monitor.omit(self.fingerprint.to_string(), what);
+        }
+    }
+
     /// An image about which nothing else is known: private, without properties and times, in no
     /// store. Set the other fields afterwards.
     ///

@@ -139,6 +139,7 @@ impl OciRegistry {
                 repository.send_document(&raw, &Reference::Tag(tag.clone()), monitor)?;
             }
         }
+        image.image().omit_other(monitor, "a registry has no place for it");
         Ok(pushed.raw.descriptor.digest)
     }
 }

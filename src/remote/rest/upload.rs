@@ -167,14 +167,7 @@ impl Lxd {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let ahead = if takes_statements { self.send_statements(&options.statements, monitor)? } else { None };
                 self.send_image(image, options, takes_parts, ahead.as_ref(), monitor)?;
-                for key in about.other.keys() {
-                    let shown: String = key.chars().take(128).collect();
-                    let reason = "an upload has no place for it".into();
-                    monitor.omit(
-                        about.fingerprint.to_string(),
-                        Omitted::Dropped { part: format!("field `{shown}`").into(), reason },
-                    );
-                }
+                about.omit_other(monitor, "an upload has no place for it");
                 self.send_expiry(about, monitor);
             }
             Err(error) => return Err(error),
@@ -243,7 +236,9 @@ impl Lxd {
         if self.secret.is_none() {
             return Err(Error::invalid(format!("an image is sent to {} with a secret of its owner", self.base)));
         }
-        self.send_image(image, &UploadOptions::new(), false, None, monitor)
+        self.send_image(image, &UploadOptions::new(), false, None, monitor)?;
+        image.image().omit_other(monitor, "an upload has no place for it");
+        Ok(())
     }
 
     /// Creates an alias, or moves one that exists.

@@ -4,7 +4,7 @@
 //!
 //! | record | id | content | lifetime |
 //! |---|---|---|---|
-//! | `operation` | UUID | its snapshot without secrets, the server that runs it | 60 s, renewed; 300 s after its end |
+//! | `operation-2` | UUID | its snapshot without secrets, the server that runs it | 60 s, renewed; 300 s after its end |
 //! | `lifecycle` | server and number | one event | 60 s |
 //! | `cancel`, `used` | UUID | for the server that runs the operation | 60 s |
 //! | `token` | digest of the secret | what it allows | that of the token |
@@ -54,7 +54,7 @@ const MAX_LISTED: usize = 5_000;
 const PAGE: usize = 500;
 
 /// The kind of the records of operations.
-const OPERATION: &str = "operation";
+const OPERATION: &str = "operation-2";
 /// The kind of the records of lifecycle events.
 const LIFECYCLE: &str = "lifecycle";
 /// The kind of the records of tokens.
