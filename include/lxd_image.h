@@ -3553,9 +3553,9 @@ typedef struct lxi_client_options {
     struct lxi_str certificate;
     // Its key in PEM.
     struct lxi_str key;
-    // The secret of a private image on an LXD or Incus server, or empty.
+    // The secret of a private image on an LXD or Incus server, or empty. Elsewhere it is LXI_INVALID_INPUT.
     struct lxi_str secret;
-    // The user of a registry, with `password`; empty for what the remote says.
+    // The user of a registry, with `password`; empty for what the remote says. Elsewhere both are LXI_INVALID_INPUT.
     struct lxi_str username;
     // The password of that user. It is never part of an error.
     struct lxi_str password;

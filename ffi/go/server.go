@@ -96,7 +96,10 @@ func (s *Store) Serve(options ServerOptions) (*Server, error) {
 		return nil, err
 	}
 	defer clientDone()
-	given.settings, given.client, given.upstream = settings, client, c.str(options.Upstream)
+	given.settings, given.upstream = settings, c.str(options.Upstream)
+	if options.Client != nil {
+		given.client = client
+	}
 	given.listen, given.listen_len = c.strs(options.Listen)
 	given.certificate, given.key = c.str(options.Certificate), c.str(options.Key)
 	given.directory, given.trusted = c.str(options.Directory), c.str(options.Trusted)

@@ -6,7 +6,7 @@ use lxd_image::remote::{
 };
 use lxd_image::{Architecture, Error, ErrorKind, Result};
 
-use crate::args::{self, versioned};
+use crate::args::{self, invalid, versioned};
 use crate::cursor::{Cursor, filters, lxi_image_cursor};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
@@ -45,9 +45,9 @@ pub struct lxi_client_options {
     pub certificate: lxi_str,
     /// Its key in PEM.
     pub key: lxi_str,
-    /// The secret of a private image on an LXD or Incus server, or empty.
+    /// The secret of a private image on an LXD or Incus server, or empty. Elsewhere it is LXI_INVALID_INPUT.
     pub secret: lxi_str,
-    /// The user of a registry, with `password`; empty for what the remote says.
+    /// The user of a registry, with `password`; empty for what the remote says. Elsewhere both are LXI_INVALID_INPUT.
     pub username: lxi_str,
     /// The password of that user. It is never part of an error.
     pub password: lxi_str,
@@ -177,6 +177,33 @@ unsafe fn login(pointer: *const lxi_client_options, known: &KnownRemote) -> Resu
     }
 }
 
+/// Refuses what would have no effect: a user of a registry elsewhere, a secret of an image where no server takes one.
+unsafe fn check_credentials(pointer: *const lxi_client_options, protocol: Option<Protocol>) -> Result<()> {
+    let given = args::options(pointer)?;
+    let user = args::optional_text(given.username, "user of a registry")?.is_some();
+    let password = args::optional_text(given.password, "password of a registry")?.is_some();
+    let secret = args::optional_text(given.secret, "secret")?.is_some();
+    if (user || password) && protocol != Some(Protocol::Oci) {
+        return Err(invalid("`username` and `password` are those of a registry, which is not asked here"));
+    }
+    if password && !user {
+        return Err(invalid("`password` needs `username`"));
+    }
+    if secret && !protocol.is_some_and(Protocol::is_rest) {
+        return Err(invalid("`secret` opens an image of an LXD or Incus server, which is not asked here"));
+    }
+    Ok(())
+}
+
+/// The client of whatever is connected to by the addresses of images: nobody's credentials go to all of them.
+///
+/// # Errors
+/// `InvalidInput`, also for credentials.
+pub(crate) unsafe fn client_of_many(pointer: *const lxi_client_options) -> Result<ClientOptions> {
+    check_credentials(pointer, None)?;
+    client_options(pointer)
+}
+
 /// The client of a registry. A pinned certificate takes the place of the trust in the options.
 unsafe fn connect_registry(known: &KnownRemote, pointer: *const lxi_client_options) -> Result<Connected> {
     let mut options = client_options(pointer)?
@@ -216,6 +243,7 @@ pub unsafe extern "C" fn lxi_remote_connect(
     call(error, || {
         let place = args::out_handle(remote, "remote")?;
         let known = known_remote(address)?;
+        check_credentials(options, Some(known.protocol))?;
         if known.protocol == Protocol::Oci {
             place.set(handle::make(connect_registry(&known, options)?));
             return Ok(());
@@ -265,6 +293,7 @@ pub unsafe extern "C" fn lxi_settings_connect(
         let (settings, name) = (handle::get(settings)?, args::text(name, "name of a remote")?);
         let secret = args::optional_text(args::options(options)?.secret, "secret")?;
         let known = settings.get(name)?;
+        check_credentials(options, Some(known.protocol))?;
         if known.protocol == Protocol::Oci {
             place.set(handle::make(connect_registry(&known, options)?));
             return Ok(());

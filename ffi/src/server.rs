@@ -17,7 +17,7 @@ use crate::args::{self, invalid, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::limits::{limits_or_default, lxi_limits};
-use crate::remote::{client_options, lxi_client_options};
+use crate::remote::{client_of_many, lxi_client_options};
 use crate::settings::lxi_settings;
 use crate::store::lxi_store;
 use crate::types::*;
@@ -229,11 +229,13 @@ pub unsafe extern "C" fn lxi_server_start(
         }
         let upstream = args::optional_text(given.upstream, "upstream")?;
         if let Some(settings) = handle::get_optional(given.settings)? {
-            let client = client_options(given.client)?;
+            let client = client_of_many(given.client)?;
             let transfer = RemoteTransfer::new(settings.clone(), upstream, client, limits.clone())?;
             serving = serving.image_transfer(transfer);
         } else if upstream.is_some() {
             return Err(invalid("an upstream is a remote of settings, which are not given"));
+        } else if !given.client.is_null() {
+            return Err(invalid("the client asks remotes of settings, which are not given"));
         }
         let mut listening = ListenerOptions::new().limits(limits);
         if let Some(certificate) = certificate(&given)? {

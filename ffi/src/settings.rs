@@ -12,7 +12,7 @@ use crate::buffer::{buffer, lxi_buffer};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::monitor::{lxi_monitor, monitor_from};
-use crate::remote::{client_options, lxi_client_options};
+use crate::remote::{client_of_many, lxi_client_options};
 use crate::types::*;
 
 /// The settings of a user: remotes by name and a client certificate, in one directory that any number of processes may
@@ -343,7 +343,7 @@ pub unsafe extern "C" fn lxi_remote_first_use(
         } else {
             Some(args::out(fingerprint, lxi_fingerprint::NONE, "fingerprint")?)
         };
-        let found = known_remote(remote)?.first_use(&client_options(options)?, &monitor_from(monitor)?)?;
+        let found = known_remote(remote)?.first_use(&client_of_many(options)?, &monitor_from(monitor)?)?;
         match found {
             FirstUse::Plain => trust.set(LXI_TRUST_PLAIN),
             FirstUse::Vouched => trust.set(LXI_TRUST_VOUCHED),

@@ -10,7 +10,7 @@ use crate::error::{Report, call, free, lxi_error, lxi_error_info};
 use crate::handle::{self, handles};
 use crate::import::{self, lxi_alias};
 use crate::monitor::{lxi_monitor, monitor_from};
-use crate::remote::{architectures, client_options, lxi_client_options, lxi_remote};
+use crate::remote::{architectures, client_of_many, lxi_client_options, lxi_remote};
 use crate::settings::lxi_settings;
 use crate::store::lxi_store;
 use crate::stored::{lxi_stored_image, stored};
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn lxi_store_refresh(
         let flags = args::flags(given.flags, LXI_REFRESH_DRY_RUN, "flags of refreshing")?;
         args::flags(given.reserved, 0, "reserved bits of refreshing")?;
         let monitor = monitor_from(given.monitor)?;
-        let client = client_options(given.client)?;
+        let client = client_of_many(given.client)?;
         let sources = RemoteRefresh::new(move |source| match &settings {
             Some(settings) => settings.open_source(source, client.clone()),
             None => open_source(source, client.clone()),
