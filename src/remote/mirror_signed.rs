@@ -87,6 +87,7 @@ fn keep(
     if !options.filters.is_empty() {
         return Err(Error::unsupported("a list with fewer images is another one"));
     }
+    writer.tree().takes_foreign()?;
     let listing = Listing::new(&documents.products);
     let here = writer.tree().products()?;
     let before = Listing::new(&here);

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, flock};
 
 use super::document;
+use super::signing::message_path;
 use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
@@ -21,7 +22,7 @@ use crate::trust::ListSigner;
 /// The index.
 pub(super) const INDEX: &str = "streams/v1/index.json";
 /// The stream of a tree, unless another one is chosen.
-const STREAM: &str = "images";
+pub(super) const STREAM: &str = "images";
 /// Files of this library that web servers should not offer; nothing in it is secret.
 pub(super) const PRIVATE: &str = ".lxd-image";
 /// Files that are being written. On the same file system as the tree, so that a rename publishes them.
@@ -257,6 +258,13 @@ impl Tree {
     /// # Errors
     /// `Busy` while there is another writer; `Unsupported` on a file system without locks; `Io`.
     pub fn lock(&self) -> Result<TreeWriter> {
+    /// Whether an index names lists beside that of this tree.
+    pub(super) fn names_others(&self, index: &Index) -> bool {
+        let list = self.list();
+        let message = message_path(&list);
+        !index.index.odd().is_empty() || index.index.values().any(|entry| entry.path != list && entry.path != message)
+    }
+
         let private = self.root.join(PRIVATE);
         make_dir(&private, 0o700)?;
         let path = private.join("lock");
