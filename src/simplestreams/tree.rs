@@ -359,12 +359,13 @@ impl TreeWriter {
     }
 
     /// Removes the tree if it lists nothing: for a caller that created it for an image that could not be added. Files of others,
-    /// and directories that hold any, stay.
+    /// and directories that hold any, stay. A tree whose index names other lists stays as it is, since they share the index and
+    /// the lock.
     ///
     /// # Errors
     /// `Malformed` or `Io` when the list can't be read. Files that can't be removed are left.
     pub fn discard_if_empty(self) -> Result<()> {
-        if !self.tree.products()?.products.is_empty() {
+        if !self.tree.products()?.products.is_empty() || self.tree.names_others(&self.tree.index()?) {
             return Ok(());
         }
         let at = |name: &str| self.tree.root.join(name);
