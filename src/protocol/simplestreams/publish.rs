@@ -413,7 +413,9 @@ fn add_items(version: &mut Version, image: &Publication) {
         let mut item = image.first.item(name);
         // The same metadata makes several images with several rootfs files.
         if let Some(old) = version.items.get(name).filter(|old| old.sha256.eq_ignore_ascii_case(&item.sha256)) {
-            item = Item { path: item.path, size: item.size, other: item.other, ..old.clone() };
+            let mut other = old.other.clone();
+            other.extend(item.other);
+            item = Item { path: item.path, size: item.size, other, ..old.clone() };
         }
         match &image.rootfs {
             Some((kind, _)) => kind.set_combined(&mut item, image.fingerprint.to_string()),
