@@ -239,7 +239,13 @@ impl Tree {
     /// # Errors
     /// As [`TreeOptions::open`].
     pub fn listing(&self) -> Result<Listing> {
-        Ok(Listing::new(&self.products()?))
+        Ok(Listing::within(&self.products()?, &self.options.limits))
+    }
+
+    /// The limits on lists.
+    #[cfg(feature = "remote")]
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.options.limits
     }
 
     /// Reads the index; an empty one if there is none.
@@ -252,12 +258,6 @@ impl Tree {
         }
     }
 
-    /// Locks the tree for writing until the writer is dropped, and removes staged files of a writer that was killed. Readers need no
-    /// lock.
-    ///
-    /// # Errors
-    /// `Busy` while there is another writer; `Unsupported` on a file system without locks; `Io`.
-    pub fn lock(&self) -> Result<TreeWriter> {
     /// Whether an index names lists beside that of this tree.
     pub(super) fn names_others(&self, index: &Index) -> bool {
         let list = self.list();
@@ -265,6 +265,12 @@ impl Tree {
         !index.index.odd().is_empty() || index.index.values().any(|entry| entry.path != list && entry.path != message)
     }
 
+    /// Locks the tree for writing until the writer is dropped, and removes staged files of a writer that was killed. Readers need no
+    /// lock.
+    ///
+    /// # Errors
+    /// `Busy` while there is another writer; `Unsupported` on a file system without locks; `Io`.
+    pub fn lock(&self) -> Result<TreeWriter> {
         let private = self.root.join(PRIVATE);
         make_dir(&private, 0o700)?;
         let path = private.join("lock");

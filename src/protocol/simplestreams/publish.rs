@@ -121,9 +121,9 @@ impl Publication {
     /// An image of another list, under the keys that it has there, with the paths of its files here.
     #[must_use]
     pub fn like(image: &StreamImage, mut first: PublishedFile, mut rootfs: Option<(RootKind, PublishedFile)>) -> Self {
-        first.other.clone_from(&image.first.other);
+        first.other = (*image.first.other).clone();
         if let (Some((_, rootfs)), Some(there)) = (&mut rootfs, &image.rootfs) {
-            rootfs.other.clone_from(&there.other);
+            rootfs.other = (*there.other).clone();
         }
         Self {
             product: image.product.clone(),
@@ -264,7 +264,7 @@ impl Products {
         version.other.clone_from(&image.about_version.other);
         for item in version.items.values_mut() {
             if let Some(file) = files.iter().find(|file| is_of(item, file)) {
-                item.other.clone_from(&file.other);
+                item.other = (*file.other).clone();
             }
         }
         *version != before
