@@ -90,6 +90,31 @@ impl Dir {
         Ok(fs::openat(&self.0, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
     }
 
+    /// Opens the directory at `path` below this one, through no symbolic link.
+    #[cfg(feature = "simplestreams")]
+    pub(crate) fn descend(&self, path: &str) -> io::Result<Self> {
+        let mut at = self.try_clone()?;
+        for name in path.split('/') {
+            if matches!(name, "" | "." | "..") {
+                return Err(Errno::INVAL.into());
+            }
+            at = at.child(name.as_bytes())?;
+        }
+        Ok(at)
+    }
+
+    /// This directory as a file: for its times.
+    #[cfg(feature = "simplestreams")]
+    pub(crate) fn as_file(&self) -> io::Result<File> {
+        Ok(File::from(self.0.try_clone()?))
+    }
+
+    /// Gives the file at the caller's own path `from` the name `name` here, replacing any entry of that name.
+    #[cfg(feature = "simplestreams")]
+    pub(crate) fn take(&self, from: &Path, name: &[u8]) -> io::Result<()> {
+        Ok(fs::renameat(fs::CWD, from, &self.0, name)?)
+    }
+
     /// The metadata of the entry `name`; of a link itself.
     pub(crate) fn stat(&self, name: &[u8]) -> io::Result<Stat> {
         Ok(fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?)

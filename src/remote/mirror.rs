@@ -277,7 +277,7 @@ impl MirrorWriter for TreeTarget {
         let here: BTreeSet<_> = listing.images().iter().flat_map(StreamImage::delta_digests).collect();
         // Once all images are there, since a delta needs two of them.
         for image in &self.with_deltas {
-            for delta in &image.deltas {
+            for delta in image.deltas.iter() {
                 if delta.file.sha256.is_some_and(|sha256| here.contains(&(image.fingerprint, sha256))) {
                     continue;
                 }

@@ -5,6 +5,7 @@
 //! then, with its signatures. Where a part can't be had, a tree that was signed so before stays as it is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Remote;
 use super::copy::restarting;
@@ -87,9 +88,10 @@ fn keep(
     if !options.filters.is_empty() {
         return Err(Error::unsupported("a list with fewer images is another one"));
     }
-    let listing = Listing::new(&documents.products);
+    writer.tree().takes_foreign()?;
+    let listing = Listing::within(&documents.products, writer.tree().limits());
     let here = writer.tree().products()?;
-    let before = Listing::new(&here);
+    let before = Listing::within(&here, writer.tree().limits());
     let is_in = |listing: &Listing, fingerprint: &Fingerprint| {
         listing.images().iter().any(|image| image.fingerprint == *fingerprint)
     };
@@ -142,7 +144,7 @@ fn copy_file(
     monitor: &Monitor,
 ) -> Result<()> {
     let wanted =
-        File { path: file.path.to_string(), size: file.size, sha256: Some(file.sha256), other: serde_json::Map::new() };
+        File { path: file.path.to_string(), size: file.size, sha256: Some(file.sha256), other: Arc::default() };
     restarting(monitor, || writer.copy_foreign(file, listed, monitor, || remote.open_file(&wanted, monitor))).map(drop)
 }
 

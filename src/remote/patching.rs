@@ -92,7 +92,7 @@ impl Patching<'_> {
             if steps.len() == MAX_STEPS {
                 continue;
             }
-            for delta in &image.deltas {
+            for delta in image.deltas.iter() {
                 let Some(size) = delta.file.size.filter(|_| delta.file.sha256.is_some()) else { continue };
                 let all = bytes.saturating_add(size);
                 if all >= most {

@@ -191,7 +191,7 @@ impl Simplestreams {
                 None => Products::from_json(&bytes, &self.limits)?,
             });
         }
-        let listing = Arc::new(Listing::with(&lists, unusable));
+        let listing = Arc::new(Listing::with(&lists, unusable, &self.limits));
         *self.last_listing.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(LastListing { digests, listing: Arc::clone(&listing) });
         Ok(listing)

@@ -10,7 +10,7 @@ use crate::format::{Container, Image, ImageSource, Input, VerifyOptions, VerifyR
 use crate::metadata::{Architecture, Properties};
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
-use crate::protocol::simplestreams::{Listing, Publication, PublishedFile, RootKind, StreamImage};
+use crate::protocol::simplestreams::{Publication, PublishedFile, RootKind, StreamImage};
 
 /// Options of [`TreeWriter::add`].
 ///
@@ -336,7 +336,7 @@ impl TreeWriter {
 
     /// Fails if the tree lists this image already.
     fn not_listed(&self, fingerprint: &Fingerprint) -> Result<()> {
-        let listing = Listing::new(&self.tree.products()?);
+        let listing = self.tree.listing()?;
         if listing.images().iter().any(|image| image.fingerprint == *fingerprint) {
             return Err(Error::new(
                 ErrorKind::AlreadyExists,

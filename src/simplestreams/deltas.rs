@@ -149,7 +149,7 @@ impl TreeWriter {
                 self.place(staged, Part::Delta(kind), monitor)?
             }
         };
-        file.other.clone_from(&delta.file.other);
+        file.other = (*delta.file.other).clone();
         let (product, version) = (here.product.clone(), base.version.clone());
         self.commit(|products| Ok(products.publish_delta(&product, &image.fingerprint, &version, &file)))
     }

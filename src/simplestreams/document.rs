@@ -108,6 +108,7 @@ impl TreeWriter {
             old.clone().unwrap_or_else(|| Products { content_id: self.tree.stream().to_owned(), ..Products::new(now) });
         let done = change(&mut new)?;
         let changed = old.as_ref() != Some(&new);
+        let mut text = String::new();
         if changed {
             let frame = Products::new(now);
             new.updated = frame.updated;
@@ -120,6 +121,9 @@ impl TreeWriter {
                     *field = value;
                 }
             }
+            text = new.to_json();
+            // Otherwise no verb could read it any more, not even the one that removes images from it.
+            self.fits(&text, &self.tree.list())?;
             self.remove_stale()?;
             if old.is_some() && self.tree.root.join(INDEX).exists() {
                 // What was there is signed first, if it is not: so readers find a whole signed state before the new one.
@@ -138,7 +142,7 @@ impl TreeWriter {
         if changed {
             let both = exact.union(&old.as_ref().map(keys).unwrap_or_default()).cloned().collect();
             self.write_index(&both, now)?;
-            self.publish(&self.tree.list(), new.to_json().as_bytes())?;
+            self.publish(&self.tree.list(), text.as_bytes())?;
         }
         self.write_index(&exact, now)?;
         self.seal()?;
@@ -163,7 +167,19 @@ impl TreeWriter {
         if old == new && self.tree.root.join(INDEX).exists() {
             return Ok(());
         }
-        self.publish(INDEX, new.to_json().as_bytes())
+        let text = new.to_json();
+        self.fits(&text, INDEX)?;
+        self.publish(INDEX, text.as_bytes())
+    }
+
+    /// Fails for a document that is too large to be read again.
+    fn fits(&self, text: &str, name: &str) -> Result<()> {
+        let most = self.tree.options.limits.remote_index;
+        if text.len() as u64 <= most {
+            return Ok(());
+        }
+        let error = Error::limit("remote_index", most, "the size of the list in bytes");
+        Err(error.in_file(self.tree.root.join(name)))
     }
 
     /// The withdrawn files. Best effort: if the record is lost, prune finds the files again and waits once more.

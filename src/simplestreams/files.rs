@@ -12,6 +12,7 @@ use crate::fingerprint::{Fingerprint, Hasher, HashingWriter};
 use crate::format::Input;
 use crate::progress::{Monitor, Phase};
 use crate::protocol::simplestreams::{ItemPath, PublishedFile, RootKind, STATEMENTS_TYPE};
+use crate::rooted::Dir;
 use crate::sparse::SparseFile;
 
 /// The role of a file in an image, which decides the suffix of its name. The suffixes are those of `incus-simplestreams`.
@@ -169,6 +170,16 @@ impl TreeWriter {
         Ok(())
     }
 
+    /// Moves a staged file to a name in an open directory, durably. `path` names it in errors.
+    pub(super) fn move_into(&self, mut staged: Staged, directory: &Dir, name: &str, path: &Path) -> Result<()> {
+        let Some(file) = staged.file.take() else { return Ok(()) };
+        let moved = file.sync_all().and_then(|()| directory.take(&staged.path, name.as_bytes()));
+        moved.and_then(|()| directory.sync()).map_err(|error| {
+            let _ = fs::remove_file(&staged.path);
+            fail(path)(error)
+        })
+    }
+
     /// Whether a file is there with the right size and digest. Reads all of it.
     pub(super) fn has(&self, file: &PublishedFile, monitor: &Monitor) -> Result<bool> {
         let path = self.tree.root.join(file.path.to_file());
@@ -185,7 +196,12 @@ impl TreeWriter {
 
 /// Reads a whole file into hashers.
 pub(super) fn read_whole(path: &Path, hashers: &mut [&mut Hasher], monitor: &Monitor) -> Result<()> {
-    let mut file = File::open(path).map_err(fail(path))?;
+    let file = File::open(path).map_err(fail(path))?;
+    read_all(&file, path, hashers, monitor)
+}
+
+/// Reads a whole open file into hashers. `path` names it in errors.
+pub(super) fn read_all(mut file: &File, path: &Path, hashers: &mut [&mut Hasher], monitor: &Monitor) -> Result<()> {
     let mut buffer = vec![0; 256 << 10];
     loop {
         monitor.check()?;

@@ -10,7 +10,7 @@ use std::fs;
 use super::document::{paths, read};
 use super::files::Counted;
 use super::prune::MIRRORED;
-use super::tree::{PRIVATE, TreeWriter, fail, make_dir};
+use super::tree::{PRIVATE, STREAM, Tree, TreeWriter, fail, make_dir};
 use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
@@ -83,6 +83,23 @@ fn is_active(name: &str) -> Option<&'static str> {
     let ending =
         name.rsplit('/').next().and_then(|file| file.rsplit_once('.')).map(|(_, ending)| ending.to_ascii_lowercase());
     ending.is_some_and(|ending| ENDINGS.contains(&&*ending)).then_some("is a page or a script by its name")
+}
+
+impl Tree {
+    /// Whether the documents of an owner may take the place of the tree's own.
+    ///
+    /// # Errors
+    /// `Unsupported` for another stream than `images`, which they would replace, and where the index names lists of others, which
+    /// they would hide. `Malformed` or `Io` when the index can't be read.
+    pub(crate) fn takes_foreign(&self) -> Result<()> {
+        if self.stream() != STREAM {
+            return Err(Error::unsupported(format!("the owner's list is that of the stream `{STREAM}`")));
+        }
+        if self.names_others(&self.index()?) {
+            return Err(Error::unsupported("the index of the tree names other lists, too"));
+        }
+        Ok(())
+    }
 }
 
 impl TreeWriter {

@@ -23,7 +23,7 @@ use crate::trust::{ListKeys, ListSignature, ListSigner};
 const BESIDE: [&str; 3] = [".gpg", ".minisig", ".asc"];
 
 /// The path of the signed message for a document.
-fn message_path(name: &str) -> String {
+pub(super) fn message_path(name: &str) -> String {
     format!("{}.sjson", name.strip_suffix(".json").unwrap_or(name))
 }
 

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, flock};
 
 use super::document;
+use super::signing::message_path;
 use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
@@ -21,7 +22,7 @@ use crate::trust::ListSigner;
 /// The index.
 pub(super) const INDEX: &str = "streams/v1/index.json";
 /// The stream of a tree, unless another one is chosen.
-const STREAM: &str = "images";
+pub(super) const STREAM: &str = "images";
 /// Files of this library that web servers should not offer; nothing in it is secret.
 pub(super) const PRIVATE: &str = ".lxd-image";
 /// Files that are being written. On the same file system as the tree, so that a rename publishes them.
@@ -238,7 +239,13 @@ impl Tree {
     /// # Errors
     /// As [`TreeOptions::open`].
     pub fn listing(&self) -> Result<Listing> {
-        Ok(Listing::new(&self.products()?))
+        Ok(Listing::within(&self.products()?, &self.options.limits))
+    }
+
+    /// The limits on lists.
+    #[cfg(feature = "remote")]
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.options.limits
     }
 
     /// Reads the index; an empty one if there is none.
@@ -249,6 +256,13 @@ impl Tree {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(document::empty_index()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether an index names lists beside that of this tree.
+    pub(super) fn names_others(&self, index: &Index) -> bool {
+        let list = self.list();
+        let message = message_path(&list);
+        !index.index.odd().is_empty() || index.index.values().any(|entry| entry.path != list && entry.path != message)
     }
 
     /// Locks the tree for writing until the writer is dropped, and removes staged files of a writer that was killed. Readers need no
@@ -351,12 +365,13 @@ impl TreeWriter {
     }
 
     /// Removes the tree if it lists nothing: for a caller that created it for an image that could not be added. Files of others,
-    /// and directories that hold any, stay.
+    /// and directories that hold any, stay. A tree whose index names other lists stays as it is, since they share the index and
+    /// the lock.
     ///
     /// # Errors
     /// `Malformed` or `Io` when the list can't be read. Files that can't be removed are left.
     pub fn discard_if_empty(self) -> Result<()> {
-        if !self.tree.products()?.products.is_empty() {
+        if !self.tree.products()?.products.is_empty() || self.tree.names_others(&self.tree.index()?) {
             return Ok(());
         }
         let at = |name: &str| self.tree.root.join(name);

@@ -105,7 +105,7 @@ impl Tree {
             }
         }
         let total = wanted.values().map(|item| item.size.unwrap_or(0)).fold(0_u64, u64::saturating_add);
-        let listing = Listing::new(&products);
+        let listing = Listing::within(&products, &self.options.limits);
         let own = monitor.nested();
         own.omit_all(listing.omissions());
         let of_images = listing.images().iter().flat_map(|image| std::iter::once(&image.first).chain(&image.rootfs));
@@ -142,7 +142,7 @@ impl Tree {
         let mut checked: BTreeSet<[&str; 3]> = BTreeSet::new();
         for image in listing.images() {
             let Some(rootfs) = &image.rootfs else { continue };
-            for delta in &image.deltas {
+            for delta in image.deltas.iter() {
                 let paths = [&delta.file, &delta.base, rootfs].map(|file| file.path.as_str());
                 if !paths.iter().any(|path| bad.contains(path)) && checked.insert(paths) {
                     findings.extend(self.check_delta(image, delta, monitor)?);

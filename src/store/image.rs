@@ -428,6 +428,28 @@ impl fmt::Debug for UpdateSource {
     }
 }
 
+/// The fields of an image that are known here, whether it has them or not.
+const FIELDS: [&str; 18] = [
+    "auto_update",
+    "properties",
+    "public",
+    "expires_at",
+    "profiles",
+    "aliases",
+    "architecture",
+    "cached",
+    "filename",
+    "fingerprint",
+    "size",
+    "update_source",
+    "type",
+    "created_at",
+    "last_used_at",
+    "uploaded_at",
+    "release_codename",
+    "release_title",
+];
+
 impl Serialize for StoredImage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -456,7 +478,8 @@ impl Serialize for StoredImage {
                 map.serialize_entry(key, value)?;
             }
         }
-        for (key, value) in &self.other {
+        // A sidecar is a file, and a source is a server: what they have under these names would hide what is known here.
+        for (key, value) in self.other.iter().filter(|(key, _)| !FIELDS.contains(&key.as_str())) {
             map.serialize_entry(key, value)?;
         }
         map.end()

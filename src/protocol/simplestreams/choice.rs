@@ -5,7 +5,7 @@
 //! recorded with its reason.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -16,6 +16,7 @@ use super::unusable::{ProductOmissions, UnusableEntries, alias_names, aliases_in
 use super::{Item, Product, Products, Version};
 use crate::error::{ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
+use crate::limits::Limits;
 use crate::metadata::{Architecture, ImageType, Properties};
 use crate::omissions::Omissions;
 use crate::time;
@@ -29,8 +30,9 @@ pub struct File {
     pub size: Option<u64>,
     /// Its digest, if the list has one. Otherwise the fingerprint of the image decides.
     pub sha256: Option<Fingerprint>,
-    /// Fields of its item that are not known here, kept as they are.
-    pub other: Map<String, Value>,
+    /// Fields of its item that are not known here, kept as they are, if they are within the limit `metadata`. All images and deltas
+    /// that name the item share them.
+    pub other: Arc<Map<String, Value>>,
 }
 
 impl File {
@@ -50,9 +52,9 @@ pub struct StreamDelta {
     /// The key of the version that it starts from.
     pub base_version: String,
     /// The images of that version that have the rootfs from which it starts: one for each metadata file.
-    pub bases: Vec<Fingerprint>,
-    /// That rootfs.
-    pub base: File,
+    pub bases: Arc<[Fingerprint]>,
+    /// That rootfs, which all deltas from it share.
+    pub base: Arc<File>,
     /// The delta itself, in VCDIFF.
     pub file: File,
 }
@@ -88,7 +90,8 @@ pub struct StreamImage {
     /// The kind of rootfs.
     pub root_kind: Option<RootKind>,
     /// Deltas that make the rootfs out of that of other versions which the list has. One without such a base is left out.
-    pub deltas: Vec<StreamDelta>,
+    /// Images of a version with the same rootfs share them.
+    pub deltas: Arc<[StreamDelta]>,
     /// The signed statements about it, if the list has some.
     pub statements: Option<File>,
     /// Its product without the versions, shared by all images of the product.
@@ -126,20 +129,33 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The images of one list.
+    /// The images of one list, within the default [`Limits`].
     #[must_use]
     pub fn new(products: &Products) -> Self {
         Self::of([products])
     }
 
-    /// The images of several lists. An image that occurs several times is listed once, with all its aliases.
+    /// The images of one list. Unknown fields of an item over the limit `metadata` are left out, and so are images that say more, all
+    /// together, than four times the limit `remote_index`: many images may name one large entry.
     #[must_use]
-    pub fn of<'a>(lists: impl IntoIterator<Item = &'a Products>) -> Self {
-        Self::with(lists, UnusableEntries::default())
+    pub fn within(products: &Products, limits: &Limits) -> Self {
+        Self::with([products], UnusableEntries::default(), limits)
     }
 
-    /// As [`of`](Self::of), with what was left out before: entries of the index, whole lists.
-    pub(crate) fn with<'a>(lists: impl IntoIterator<Item = &'a Products>, mut unusable: UnusableEntries) -> Self {
+    /// The images of several lists, within the default [`Limits`]. An image that occurs several times is listed once, with all its
+    /// aliases.
+    #[must_use]
+    pub fn of<'a>(lists: impl IntoIterator<Item = &'a Products>) -> Self {
+        Self::with(lists, UnusableEntries::default(), &Limits::default())
+    }
+
+    /// As [`of`](Self::of), within these limits, and with what was left out before: entries of the index, whole lists.
+    pub(crate) fn with<'a>(
+        lists: impl IntoIterator<Item = &'a Products>,
+        mut unusable: UnusableEntries,
+        limits: &Limits,
+    ) -> Self {
+        let mut room = Room { left: limits.remote_index.saturating_mul(4), metadata: limits.metadata };
         let mut images: Vec<StreamImage> = Vec::new();
         let mut places: HashMap<Fingerprint, usize> = HashMap::new();
         for list in lists {
@@ -150,7 +166,7 @@ impl Listing {
             for (key, product) in &list.products {
                 let mut of =
                     ProductOmissions { all: &mut unusable, key, aliases: alias_names(&product.aliases).into() };
-                for image in product_images(key, product, &mut of) {
+                for image in product_images(key, product, &mut room, &mut of) {
                     let Some(there) = places.get(&image.fingerprint).and_then(|place| images.get_mut(*place)) else {
                         places.insert(image.fingerprint, images.len());
                         images.push(image);
@@ -243,7 +259,7 @@ pub(crate) fn by_number(one: &str, other: &str) -> Ordering {
 }
 
 /// The images of a product, newest version first. Records everything that makes none.
-fn product_images(key: &str, product: &Product, of: &mut ProductOmissions<'_>) -> Vec<StreamImage> {
+fn product_images(key: &str, product: &Product, room: &mut Room, of: &mut ProductOmissions<'_>) -> Vec<StreamImage> {
     let all_digests = |version: &Version| version.items.values().flat_map(digests_of).collect::<Vec<_>>();
     let Ok(architecture) = product.arch.parse::<Architecture>() else {
         let shown: String = product.arch.chars().take(64).collect();
@@ -262,6 +278,13 @@ fn product_images(key: &str, product: &Product, of: &mut ProductOmissions<'_>) -
         of.drop_part(&[], "`support_eol`".to_owned(), "it is no date (YYYY-MM-DD)".to_owned());
     }
     let about = Arc::new(Product { versions: Entries::default(), ..product.clone() });
+    let mut shared = Shared {
+        product,
+        metadata: room.metadata,
+        none: Arc::default(),
+        fields: HashMap::new(),
+        bases: HashMap::new(),
+    };
     let mut images = Vec::new();
     let mut versions: Vec<_> = product.versions.iter().collect();
     // Newest first, so that an image that occurs in several versions belongs to the newest.
@@ -279,6 +302,7 @@ fn product_images(key: &str, product: &Product, of: &mut ProductOmissions<'_>) -
         let about_version = Arc::new(Version { items: Entries::default(), ..version.clone() });
         let found = choices(&version.items.values());
         let mut told = report_rest(serial, version, &found, of);
+        let mut deltas: BTreeMap<RootKind, Arc<[StreamDelta]>> = BTreeMap::new();
         for found in found {
             let files = std::iter::once(found.first).chain(found.rootfs.map(|(_, item)| item));
             if let Some(error) = files.clone().find_map(|item| item.path.parse::<ItemPath>().err()) {
@@ -286,11 +310,20 @@ fn product_images(key: &str, product: &Product, of: &mut ProductOmissions<'_>) -
                 of.skip(&[serial], ErrorKind::UnsafePath, error.message().to_owned(), vec![found.fingerprint]);
                 continue;
             }
-            for item in files.filter(|item| !item.sha256.is_empty() && item.sha256.parse::<Fingerprint>().is_err()) {
+            for item in
+                files.clone().filter(|item| !item.sha256.is_empty() && item.sha256.parse::<Fingerprint>().is_err())
+            {
                 let reason = "it is no digest; that of the whole image is checked".to_owned();
                 of.drop_part(&[serial, &item.ftype], "`sha256`".to_owned(), reason);
             }
+            if room.left == 0 {
+                told = true;
+                let reason = "what the list says of its images is over four times the limit `remote_index`".to_owned();
+                of.skip(&[serial], ErrorKind::LimitExceeded, reason, vec![found.fingerprint]);
+                continue;
+            }
             let (properties, left_out) = properties(product, serial, &version.label, &found);
+            room.take(key, serial, &of.aliases, &properties, files.clone());
             for key in left_out {
                 of.drop_part(&[serial], format!("property `{key}`"), "it holds a NUL".to_owned());
             }
@@ -304,16 +337,19 @@ fn product_images(key: &str, product: &Product, of: &mut ProductOmissions<'_>) -
                 expires_at,
                 product: key.to_owned(),
                 version: serial.clone(),
-                first: file(found.first),
+                first: shared.file(serial, found.first, of),
                 first_name: found.name,
-                rootfs: found.rootfs.map(|(_, item)| file(item)),
+                rootfs: found.rootfs.map(|(_, item)| shared.file(serial, item, of)),
                 root_kind: found.rootfs.map(|(kind, _)| kind),
-                deltas: found.rootfs.map_or_else(Vec::new, |(kind, _)| deltas(product, version, kind)),
+                deltas: found.rootfs.map_or_else(Arc::default, |(kind, _)| {
+                    let made = deltas.entry(kind).or_insert_with(|| shared.deltas(serial, version, kind, of));
+                    Arc::clone(made)
+                }),
                 statements: version
                     .items
                     .get(&statements_key(&found.fingerprint))
                     .filter(|item| item.ftype == STATEMENTS_TYPE)
-                    .map(file),
+                    .map(|item| shared.file(serial, item, of)),
                 about: Arc::clone(&about),
                 about_version: Arc::clone(&about_version),
             });
@@ -354,9 +390,9 @@ fn report_rest(serial: &str, version: &Version, found: &[Found<'_>], of: &mut Pr
             skip("it has no `sha256`, by which it is named".to_owned());
         }
     }
+    kinds.retain(|kind| !found.iter().any(|found| found.rootfs.is_some_and(|(used, _)| used == *kind)));
     for (name, item) in version.items.iter().filter(|(_, item)| METADATA_NAMES.contains(&item.ftype.as_str())) {
-        let unused = |kind: &RootKind| !found.iter().any(|found| found.rootfs.is_some_and(|(used, _)| used == *kind));
-        for kind in kinds.iter().copied().filter(unused) {
+        for kind in kinds.iter().copied() {
             told = true;
             let key = kind.combined_name();
             let reason = if kind.combined(item).is_empty() {
@@ -370,33 +406,115 @@ fn report_rest(serial: &str, version: &Version, found: &[Found<'_>], of: &mut Pr
     told
 }
 
-/// The deltas of a version for one kind of rootfs whose base the product has.
-fn deltas(product: &Product, version: &Version, kind: RootKind) -> Vec<StreamDelta> {
-    let Some(ftype) = kind.delta_name() else { return Vec::new() };
-    let delta = |item: &Item| {
-        let before = product.versions.get(&item.delta_base)?;
-        let found = choices(&before.items.values());
-        let mut of_kind = found.iter().filter(|found| found.rootfs.is_some_and(|(there, _)| there == kind)).peekable();
-        let (_, base) = of_kind.peek()?.rootfs?;
-        let is_safe = |item: &Item| item.path.parse::<ItemPath>().is_ok();
-        (is_safe(item) && is_safe(base)).then(|| StreamDelta {
-            base_version: item.delta_base.clone(),
-            base: file(base),
-            file: file(item),
-            bases: of_kind.map(|found| found.fingerprint).collect(),
-        })
-    };
-    version.items.values().filter(|item| item.ftype == ftype).filter_map(delta).collect()
+/// How much of a list may become images: many of them may name one product, version or file, so a list within the limit
+/// `remote_index` could otherwise become any number of times as large.
+struct Room {
+    /// How many bytes of keys, aliases, properties and paths images may still have.
+    left: u64,
+    /// The limit on the unknown fields of an item.
+    metadata: u64,
 }
 
-/// The file that an item describes.
-fn file(item: &Item) -> File {
-    // A file of an image is never empty; some tools write 0 for an unknown size.
-    File {
-        path: item.path.clone(),
-        size: item.size.filter(|size| *size > 0),
-        sha256: item.sha256.parse().ok(),
-        other: item.other.clone(),
+impl Room {
+    /// Counts what an image says.
+    fn take<'a>(
+        &mut self,
+        product: &str,
+        version: &str,
+        aliases: &[String],
+        properties: &Properties,
+        files: impl Iterator<Item = &'a Item>,
+    ) {
+        let aliases = aliases.iter().map(String::len);
+        let properties = properties.iter().map(|(key, value)| key.len() + value.len());
+        let paths = files.map(|item| item.path.len());
+        let all = aliases.chain(properties).chain(paths).chain([product.len(), version.len()]);
+        self.left = all.fold(self.left, |left, bytes| left.saturating_sub(bytes as u64));
+    }
+}
+
+/// The base of deltas: its rootfs, and the images that have it.
+type Base = (Arc<File>, Arc<[Fingerprint]>);
+
+/// What images and deltas of a product share: of an item that many of them name there is one copy.
+struct Shared<'a> {
+    product: &'a Product,
+    /// The limit on the unknown fields of an item.
+    metadata: u64,
+    /// The unknown fields of items without any.
+    none: Arc<Map<String, Value>>,
+    /// Those of the others, by the addresses of the items.
+    fields: HashMap<*const Item, Arc<Map<String, Value>>>,
+    /// What deltas start from, by version and kind of rootfs; `None` for what is not there.
+    bases: HashMap<(&'a str, RootKind), Option<Base>>,
+}
+
+impl<'a> Shared<'a> {
+    /// The file that an item describes.
+    fn file(&mut self, version: &str, item: &'a Item, of: &mut ProductOmissions<'_>) -> File {
+        // A file of an image is never empty; some tools write 0 for an unknown size.
+        File {
+            path: item.path.clone(),
+            size: item.size.filter(|size| *size > 0),
+            sha256: item.sha256.parse().ok(),
+            other: self.other(version, item, of),
+        }
+    }
+
+    /// The fields of an item that are not known here. Too many of them are recorded and left out.
+    fn other(&mut self, version: &str, item: &'a Item, of: &mut ProductOmissions<'_>) -> Arc<Map<String, Value>> {
+        if item.other.is_empty() {
+            return Arc::clone(&self.none);
+        }
+        if let Some(fields) = self.fields.get(&std::ptr::from_ref(item)) {
+            return Arc::clone(fields);
+        }
+        let size = serde_json::to_vec(&item.other).map_or(u64::MAX, |text| text.len() as u64);
+        let fields = if size <= self.metadata {
+            Arc::new(item.other.clone())
+        } else {
+            let reason = format!("they have more than the {} bytes of the limit `metadata`", self.metadata);
+            of.drop_part(&[version, &item.ftype], "fields that are not known here".to_owned(), reason);
+            Arc::clone(&self.none)
+        };
+        self.fields.insert(std::ptr::from_ref(item), Arc::clone(&fields));
+        fields
+    }
+
+    /// The deltas of a version for one kind of rootfs whose base the product has.
+    fn deltas(
+        &mut self,
+        version: &str,
+        about: &'a Version,
+        kind: RootKind,
+        of: &mut ProductOmissions<'_>,
+    ) -> Arc<[StreamDelta]> {
+        let Some(ftype) = kind.delta_name() else { return Arc::default() };
+        let mut found = Vec::new();
+        for item in about.items.values().filter(|item| item.ftype == ftype && item.path.parse::<ItemPath>().is_ok()) {
+            let Some((base, bases)) = self.base(&item.delta_base, kind, of) else { continue };
+            let file = self.file(version, item, of);
+            found.push(StreamDelta { base_version: item.delta_base.clone(), bases, base, file });
+        }
+        found.into()
+    }
+
+    /// What the deltas from a version start from. Looked for once for all of them.
+    fn base(&mut self, version: &'a str, kind: RootKind, of: &mut ProductOmissions<'_>) -> Option<Base> {
+        if let Some(there) = self.bases.get(&(version, kind)) {
+            return there.clone();
+        }
+        let found =
+            self.product.versions.get(version).map(|before| choices(&before.items.values())).unwrap_or_default();
+        let mut of_kind = found.iter().filter(|found| found.rootfs.is_some_and(|(there, _)| there == kind)).peekable();
+        let rootfs = of_kind.peek().and_then(|found| found.rootfs).map(|(_, item)| item);
+        let rootfs = rootfs.filter(|item| item.path.parse::<ItemPath>().is_ok());
+        let base = rootfs.map(|item| {
+            let bases = of_kind.map(|found| found.fingerprint).collect();
+            (Arc::new(self.file(version, item, of)), bases)
+        });
+        self.bases.insert((version, kind), base.clone());
+        base
     }
 }
 
@@ -416,12 +534,13 @@ struct Found<'a> {
 /// The images of a version, in the order in which the peers prefer them: SquashFS before tar.
 fn choices<'a>(items: &(impl Iterator<Item = &'a Item> + Clone)) -> Vec<Found<'a>> {
     let mut found: Vec<Found<'a>> = Vec::new();
+    let mut seen = HashSet::new();
     let named = |names: [&'static str; 2]| {
         let items = items.clone();
         items.filter_map(move |item| Some((names.into_iter().find(|name| *name == item.ftype)?, item)))
     };
     let mut add = |new: Found<'a>| {
-        if !found.iter().any(|there| there.fingerprint == new.fingerprint) {
+        if seen.insert(new.fingerprint) {
             found.push(new);
         }
     };

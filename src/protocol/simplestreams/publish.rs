@@ -121,9 +121,9 @@ impl Publication {
     /// An image of another list, under the keys that it has there, with the paths of its files here.
     #[must_use]
     pub fn like(image: &StreamImage, mut first: PublishedFile, mut rootfs: Option<(RootKind, PublishedFile)>) -> Self {
-        first.other.clone_from(&image.first.other);
+        first.other = (*image.first.other).clone();
         if let (Some((_, rootfs)), Some(there)) = (&mut rootfs, &image.rootfs) {
-            rootfs.other.clone_from(&there.other);
+            rootfs.other = (*there.other).clone();
         }
         Self {
             product: image.product.clone(),
@@ -264,7 +264,7 @@ impl Products {
         version.other.clone_from(&image.about_version.other);
         for item in version.items.values_mut() {
             if let Some(file) = files.iter().find(|file| is_of(item, file)) {
-                item.other.clone_from(&file.other);
+                item.other = (*file.other).clone();
             }
         }
         *version != before
@@ -413,7 +413,9 @@ fn add_items(version: &mut Version, image: &Publication) {
         let mut item = image.first.item(name);
         // The same metadata makes several images with several rootfs files.
         if let Some(old) = version.items.get(name).filter(|old| old.sha256.eq_ignore_ascii_case(&item.sha256)) {
-            item = Item { path: item.path, size: item.size, other: item.other, ..old.clone() };
+            let mut other = old.other.clone();
+            other.extend(item.other);
+            item = Item { path: item.path, size: item.size, other, ..old.clone() };
         }
         match &image.rootfs {
             Some((kind, _)) => kind.set_combined(&mut item, image.fingerprint.to_string()),

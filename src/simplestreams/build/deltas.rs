@@ -2,7 +2,6 @@
 //! before it, in the directory of the newer one.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 use super::BuiltTree;
@@ -14,7 +13,8 @@ use crate::io::Blob;
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::{Item, Product, RootKind, Version};
-use crate::simplestreams::files::read_whole;
+use crate::rooted::Dir;
+use crate::simplestreams::files::read_all;
 use crate::simplestreams::tree::{TreeWriter, fail};
 
 /// Where deltas are recorded that would be no smaller than what they make, below the private directory. Otherwise every run would
@@ -33,7 +33,8 @@ struct Missing<'a> {
 }
 
 impl TreeWriter {
-    /// Makes the deltas of a product that are missing, and adds them to the versions that are about to be listed. Why one could
+    /// Makes the deltas of a product that are missing, and adds them to the versions that are about to be listed. `out` are the
+    /// versions that leave the list. Why one could
     /// not be made is recorded.
     ///
     /// # Errors
@@ -42,14 +43,18 @@ impl TreeWriter {
         &self,
         product: &FoundProduct,
         known: Option<&Product>,
+        out: &[String],
         versions: &mut BTreeMap<String, Version>,
         monitor: &Monitor,
         built: &mut BuiltTree,
     ) -> Result<()> {
         let mut useless = self.noted(USELESS);
-        let before = useless.len();
-        let listed =
-            |name: &str| versions.contains_key(name) || known.is_some_and(|known| known.versions.contains_key(name));
+        let before = useless.clone();
+        // What leaves the list in this run would take its deltas along.
+        let listed = |name: &String| {
+            !out.contains(name)
+                && (versions.contains_key(name) || known.is_some_and(|known| known.versions.contains_key(name)))
+        };
         let there: Vec<&Found> = product.versions.iter().filter(|version| listed(&version.name)).collect();
         for missing in there.windows(2).flat_map(missing) {
             monitor.check()?;
@@ -79,22 +84,16 @@ impl TreeWriter {
             }
         }
         useless.retain(|path, _| self.tree.root.join(path).parent().is_some_and(Path::exists));
-        if useless.len() != before { self.note(USELESS, &useless) } else { Ok(()) }
+        if useless != before { self.note(USELESS, &useless) } else { Ok(()) }
     }
 
     /// Makes one delta. `None` if it would be no smaller than what it makes.
     fn delta(&self, missing: &Missing<'_>, from: &Item, to: &Item, monitor: &Monitor) -> Result<Option<Item>> {
         let directory = self.tree.root.join(&missing.new.path);
-        let open = |path: &Path| File::open(path).and_then(Blob::file).map_err(fail(path));
-        let old = self.tree.root.join(&missing.old.path).join(missing.files[0]);
-        // A delta from other bytes than those that are listed would fail on every client.
-        let mut hasher = Hasher::new();
-        read_whole(&old, &mut [&mut hasher], monitor)?;
-        let found = hasher.finish().to_string();
-        if !found.eq_ignore_ascii_case(&from.sha256) {
-            return Err(Error::mismatch("the digest", from.sha256.clone(), found).in_file(old));
-        }
-        let (old, new) = (open(&old)?, open(&directory.join(missing.files[1]))?);
+        let opened = self.version_directory(missing.new)?;
+        let old =
+            self.listed_file(&self.version_directory(missing.old)?, missing.old, missing.files[0], from, monitor)?;
+        let new = self.listed_file(&opened, missing.new, missing.files[1], to, monitor)?;
         let mut how = DeltaOptions::new();
         if let Some(threads) = self.tree.options.threads {
             how = how.threads(threads);
@@ -114,12 +113,43 @@ impl TreeWriter {
             delta_base: missing.old.name.clone(),
             ..Item::default()
         };
-        let opened = File::open(&directory).map_err(fail(&directory))?;
-        let changed = opened.metadata().and_then(|about| about.modified());
-        self.move_to(staged, &directory.join(&missing.name))?;
+        let path = directory.join(&missing.name);
+        let about = opened.as_file().map_err(fail(&directory))?;
+        let changed = about.metadata().and_then(|about| about.modified());
+        self.move_into(staged, &opened, &missing.name, &path)?;
         // The age of a version is that of its directory, and it is not younger for its delta.
-        changed.and_then(|changed| opened.set_modified(changed)).map_err(fail(&directory))?;
-        Ok(Some(item))
+        match changed.and_then(|changed| about.set_modified(changed)) {
+            // Only the owner of a directory may set its times; the delta is there all the same.
+            Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => Err(fail(&directory)(error)),
+            _ => Ok(Some(item)),
+        }
+    }
+
+    /// Opens the directory of a version, through no link.
+    pub(super) fn version_directory(&self, version: &Found) -> Result<Dir> {
+        let path = self.tree.root.join(&version.path);
+        Dir::open(&self.tree.root).and_then(|root| root.descend(&version.path)).map_err(fail(&path))
+    }
+
+    /// Opens a file of a version whose bytes are the listed ones. A delta from others would fail on every client, and what an
+    /// uploader put in the place of the file after the scan, such as a link to a file of another user, must not become public.
+    fn listed_file(
+        &self,
+        directory: &Dir,
+        version: &Found,
+        name: &str,
+        item: &Item,
+        monitor: &Monitor,
+    ) -> Result<Blob> {
+        let path = self.tree.root.join(&version.path).join(name);
+        let file = directory.open_file(name.as_bytes()).map_err(fail(&path))?;
+        let mut hasher = Hasher::new();
+        read_all(&file, &path, &mut [&mut hasher], monitor)?;
+        let found = hasher.finish().to_string();
+        if !found.eq_ignore_ascii_case(&item.sha256) {
+            return Err(Error::mismatch("the digest", item.sha256.clone(), found).in_file(path));
+        }
+        Blob::file(file).map_err(fail(&path))
     }
 }
 

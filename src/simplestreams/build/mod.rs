@@ -35,8 +35,8 @@ use serde_json::Value;
 
 use self::scan::{Found, FoundProduct};
 use super::document;
-use super::files::read_whole;
-use super::tree::{Tree, TreeWriter};
+use super::files::read_all;
+use super::tree::{Tree, TreeWriter, fail};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
 use crate::metadata::StreamConfig;
@@ -153,11 +153,18 @@ impl TreeWriter {
             let known = listed.products.get(&product.key);
             let out = retention::out(product, options.retain_builds, options.retain_days, now);
             let config = self.config(product, &mut built);
+            // A delta whose base is not listed would be taken off the list again, and be read at each run.
+            let has = |name: &str| {
+                let is_there = known
+                    .is_some_and(|known| known.versions.contains_key(name) || known.versions.odd().contains_key(name));
+                let is_found = product.versions.iter().any(|version| version.name == name);
+                (is_there || is_found) && !out.iter().any(|out| out == name)
+            };
             let mut versions = BTreeMap::new();
             for version in product.versions.iter().filter(|version| !out.contains(&version.name)) {
                 monitor.check()?;
                 let there = known.and_then(|known| known.versions.get(&version.name));
-                match self.version(version, there, monitor) {
+                match self.version(version, there, &has, monitor) {
                     Ok(None) => built.kept += 1,
                     Ok(Some(new)) => {
                         if there.is_none() {
@@ -174,7 +181,7 @@ impl TreeWriter {
                 }
             }
             if options.deltas {
-                self.build_deltas(product, known, &mut versions, monitor, &mut built)?;
+                self.build_deltas(product, known, &out, &mut versions, monitor, &mut built)?;
             }
             let described = describe(product, &config, known);
             prepared.insert(product.key.clone(), Prepared { product: described, versions, out });
@@ -204,11 +211,19 @@ impl TreeWriter {
         StreamConfig::default()
     }
 
-    /// A version as it is to be listed; `None` where it is listed already and all its files are there.
-    fn version(&self, found: &Found, there: Option<&Version>, monitor: &Monitor) -> Result<Option<Version>> {
+    /// A version as it is to be listed; `None` where it is listed already and all its files are there. `has` says which versions
+    /// deltas may start from.
+    fn version(
+        &self,
+        found: &Found,
+        there: Option<&Version>,
+        has: &dyn Fn(&str) -> bool,
+        monitor: &Monitor,
+    ) -> Result<Option<Version>> {
+        let deltas = || found.deltas.iter().filter(|delta| delta.delta_base.as_deref().is_some_and(has));
         if let Some(there) = there.filter(|there| is_whole(there, &self.tree.root)) {
             let mut version = there.clone();
-            for delta in found.deltas.iter().filter(|delta| !there.items.contains_key(&delta.name)) {
+            for delta in deltas().filter(|delta| !there.items.contains_key(&delta.name)) {
                 version.items.insert(delta.name.clone(), self.item(found, delta, &mut [], monitor)?);
             }
             add_twins(&mut version);
@@ -235,7 +250,7 @@ impl TreeWriter {
         for (name, item, _) in metadata {
             version.items.insert(name, item);
         }
-        for delta in &found.deltas {
+        for delta in deltas() {
             version.items.insert(delta.name.clone(), self.item(found, delta, &mut [], monitor)?);
         }
         if let Some(sums) = sums {
@@ -266,7 +281,9 @@ impl TreeWriter {
         let mut own = Hasher::new();
         let mut all: Vec<&mut Hasher> = others.iter_mut().map(|other| &mut **other).collect();
         all.push(&mut own);
-        read_whole(&self.tree.root.join(&path), &mut all, monitor)?;
+        let place = self.tree.root.join(&path);
+        let opened = self.version_directory(found)?.open_file(file.name.as_bytes()).map_err(fail(&place))?;
+        read_all(&opened, &place, &mut all, monitor)?;
         drop(all);
         let size = own.bytes();
         let delta_base = file.delta_base.clone().unwrap_or_default();

@@ -136,6 +136,7 @@ fn version(root: &Path, name: String, path: &str, monitor: &Monitor) -> Result<F
         sums: false,
         config: false,
     };
+    let mut deltas = Vec::new();
     for entry in fs::read_dir(&directory).map_err(fail(&directory))? {
         let entry = entry.map_err(fail(&directory))?;
         let kind = entry.file_type().map_err(fail(&directory))?;
@@ -147,23 +148,29 @@ fn version(root: &Path, name: String, path: &str, monitor: &Monitor) -> Result<F
         if !kind.is_file() || name.starts_with('.') {
             continue;
         }
-        let file = |ftype: &str, delta_base| File { name: name.clone(), ftype: ftype.to_owned(), delta_base };
+        let file = |ftype: &str| File { name: name.clone(), ftype: ftype.to_owned(), delta_base: None };
         match name.as_str() {
             SUMS => found.sums = true,
             CONFIG => found.config = true,
-            metadata if METADATA_NAMES.contains(&metadata) => found.metadata.push(file(metadata, None)),
-            delta if delta.ends_with(".vcdiff") => match delta_of(delta) {
-                Some((kind, base)) => found.deltas.push(file(&format!("{}.vcdiff", kind.name()), Some(base))),
-                None => skip(monitor, &format!("{path}/{name}"), "its name does not tell what it is a delta from"),
-            },
+            metadata if METADATA_NAMES.contains(&metadata) => found.metadata.push(file(metadata)),
+            delta if delta.ends_with(".vcdiff") => deltas.push(name),
             other => match kind_of(other) {
                 // A reader takes the first of each kind.
                 Some(kind) if found.roots.iter().any(|(_, there)| *there == kind) => {
                     skip(monitor, &format!("{path}/{name}"), "another file of its kind is there");
                 }
-                Some(kind) => found.roots.push((file(kind.name(), None), kind)),
+                Some(kind) => found.roots.push((file(kind.name()), kind)),
                 None => {}
             },
+        }
+    }
+    // After the root file systems, by whose names those of deltas begin.
+    for name in deltas {
+        match delta_of(&name, &found.roots) {
+            Some((kind, base)) => {
+                found.deltas.push(File { name, ftype: format!("{}.vcdiff", kind.name()), delta_base: Some(base) });
+            }
+            None => skip(monitor, &format!("{path}/{name}"), "its name does not tell what it is a delta from"),
         }
     }
     found.deltas.sort_by(|a, b| a.name.cmp(&b.name));
@@ -171,14 +178,21 @@ fn version(root: &Path, name: String, path: &str, monitor: &Monitor) -> Result<F
 }
 
 /// Which rootfs a delta is for, and the version that it starts from: `rootfs.BASE.vcdiff`, `disk.BASE.qcow2.vcdiff`.
-fn delta_of(name: &str) -> Option<(RootKind, String)> {
+/// The base is what follows the name of the rootfs without its ending; both may hold dots.
+fn delta_of(name: &str, roots: &[(File, RootKind)]) -> Option<(RootKind, String)> {
     let stem = name.strip_suffix(".vcdiff")?;
     let (kind, stem) = match stem.strip_suffix(".qcow2") {
         Some(stem) => (RootKind::DiskKvm, stem),
         None => (RootKind::Squashfs, stem),
     };
-    let (_, base) = stem.rsplit_once('.')?;
-    time::from_serial(base).map(|_| (kind, base.to_owned()))
+    let is_version = |base: &&str| time::from_serial(base).is_some();
+    let own = roots.iter().filter(|(_, there)| *there == kind).find_map(|(file, _)| {
+        let root = file.name.rsplit_once('.').map_or(&*file.name, |(root, _)| root);
+        stem.strip_prefix(root)?.strip_prefix('.').filter(is_version)
+    });
+    // A delta of a rootfs that is there no more, or has another name.
+    let any = || stem.match_indices('.').filter_map(|(dot, _)| stem.get(dot + 1..)).find(is_version);
+    own.or_else(any).map(|base| (kind, base.to_owned()))
 }
 
 /// The directory of a listed version, if it is one of this layout: five levels below that of the stream, the same for all files.

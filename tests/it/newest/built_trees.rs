@@ -515,3 +515,55 @@ fn tree_that_the_tool_made_is_read_and_kept() {
     let index: Value = serde_json::from_slice(&fs::read(built.root().join("streams/v1/index.json")).unwrap()).unwrap();
     assert_eq!(index["index"]["images-daily"]["products"], json!(["box:two:amd64:default"]));
 }
+
+/// Replaces a file while a delta is made: what an uploader may do between the scan and the delta.
+struct Swapping {
+    file: PathBuf,
+    private: PathBuf,
+}
+
+impl lxd_image::Progress for Swapping {
+    fn report(&self, update: &lxd_image::Update) -> std::ops::ControlFlow<()> {
+        if update.phase == lxd_image::Phase::Delta && !self.file.is_symlink() {
+            fs::remove_file(&self.file).unwrap();
+            symlink(&self.private, &self.file).unwrap();
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn link_that_takes_the_place_of_a_file_after_the_scan_is_not_followed() {
+    let built = Built::new();
+    let versions = ["20260101", "20260102", "20260103"];
+    similar(&built, &versions);
+    let at = |version: &str| built.root().join(PRODUCT).join(version).join("rootfs.squashfs");
+    let private = built.scratch.join("private");
+    // Even the right bytes are not read through a link.
+    fs::copy(at("20260103"), &private).unwrap();
+    let swapping = Swapping { file: at("20260103"), private };
+    let monitor = Monitor::none().with_progress(Arc::new(swapping));
+    let done = built.build_with(&BuildOptions::new().deltas(true), &monitor);
+    assert_eq!(done.deltas, [format!("{PRODUCT}/20260102/rootfs.20260101.vcdiff")]);
+    assert!(at("20260103").is_symlink() && monitor.omissions().total() == 1, "{:?}", monitor.omissions());
+}
+
+#[test]
+fn versions_with_dots_get_their_deltas_once_and_none_that_leave_the_list() {
+    let built = Built::new();
+    similar(&built, &["20260101.1", "20260101.2", "20260101.10"]);
+    let options = BuildOptions::new().deltas(true).retain_builds(2);
+    let delta = "rootfs.20260101.2.vcdiff";
+    assert_eq!(built.build(&options).deltas, [format!("{PRODUCT}/20260101.10/{delta}")]);
+    for _ in 0..2 {
+        let monitor = Monitor::none();
+        let again = built.build_with(&options, &monitor);
+        assert!(again.deltas.is_empty() && monitor.omissions().is_empty(), "{:?}", monitor.omissions());
+    }
+    // As the list is made from the directories alone.
+    fs::remove_file(built.root().join("streams/v1/images.json")).unwrap();
+    built.build(&BuildOptions::new().retain_builds(2));
+    let products = built.tree().products().unwrap();
+    let items = &products.products["box:one:amd64:default"].versions["20260101.10"].items;
+    assert_eq!(items[delta].delta_base, "20260101.2");
+}

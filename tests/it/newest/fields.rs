@@ -1,8 +1,10 @@
 //! Names and fields of LXD 6.9 and Incus 7.3: taken, kept on the way through, and shown.
 
+use std::sync::Arc;
+
 use lxd_image::format::{ConvertOptions, Image, ImageForm, ImageSource, UnpackOptions, VerifyOptions, differences};
 use lxd_image::protocol::rest;
-use lxd_image::protocol::simplestreams::{Listing, Products, Publication, PublishedFile};
+use lxd_image::protocol::simplestreams::{Listing, Products, Publication, PublishedFile, RootKind};
 use lxd_image::{Architecture, ErrorKind, Fingerprint, ImageType, Limits, Metadata, Monitor, Properties};
 use serde_json::json;
 
@@ -233,4 +235,72 @@ fn requirements_are_explained() {
         assert!(text.contains(&format!("    {key}")), "{text}");
     }
     assert!(text.contains("    colour=red: no daemon is known to check it\n"), "{text}");
+}
+
+/// A base with a large field, and many versions with a delta from it.
+fn many_deltas(versions: usize, field: usize) -> Products {
+    let digest = |tag: &str| Fingerprint::of(tag.as_bytes()).to_string();
+    let version = |number: usize| {
+        let (metadata, root) = (format!("m{number}"), format!("r{number}"));
+        json!({"items": {
+            "lxd.tar.xz": {"ftype": "lxd.tar.xz", "path": metadata, "size": 1, "sha256": digest(&metadata),
+                "combined_squashfs_sha256": digest(&format!("c{number}"))},
+            "root.squashfs": {"ftype": "squashfs", "path": root, "size": 1, "sha256": digest(&root)},
+            "delta": {"ftype": "squashfs.vcdiff", "path": "d", "delta_base": "20260101", "sha256": digest("d")}}})
+    };
+    let mut all: serde_json::Map<_, _> =
+        (0..versions).map(|number| (format!("20260102.{number}"), version(number))).collect();
+    let mut base = version(versions);
+    base["items"]["root.squashfs"]["novel"] = json!("x".repeat(field));
+    all.insert("20260101".into(), base);
+    let text = json!({"products": {"box": {"arch": "amd64", "versions": all}}}).to_string();
+    Products::from_json(text.as_bytes(), &Limits::default()).unwrap()
+}
+
+#[test]
+fn deltas_of_one_base_share_what_the_list_says_of_it() {
+    let listing = Listing::new(&many_deltas(100, 100_000));
+    let bases: Vec<_> = listing.images().iter().flat_map(|image| image.deltas.iter()).collect();
+    assert!(bases.len() >= 100 && bases[0].base.other["novel"].as_str().unwrap().len() == 100_000);
+    assert!(bases.iter().all(|delta| Arc::ptr_eq(&delta.base, &bases[0].base)));
+    assert!(listing.omissions().is_empty());
+}
+
+#[test]
+fn unknown_fields_of_an_item_are_bounded_and_told() {
+    let limits = Limits::default();
+    let listing = Listing::within(&many_deltas(1, limits.metadata as usize), &limits);
+    assert!(listing.images().iter().all(|image| image.rootfs.as_ref().unwrap().other.is_empty()));
+    let told: String = listing.omissions().iter().map(ToString::to_string).collect();
+    assert!(told.contains("`metadata`"), "{told}");
+}
+
+#[test]
+fn what_images_of_a_list_say_together_is_bounded_and_told() {
+    let mut limits = Limits::default();
+    limits.remote_index = 1_000;
+    let listing = Listing::within(&many_deltas(500, 1), &limits);
+    assert!((1..100).contains(&listing.images().len()), "{}", listing.images().len());
+    let told: String = listing.omissions().iter().map(ToString::to_string).collect();
+    assert!(told.contains("`remote_index`"), "{told}");
+}
+
+#[test]
+fn metadata_that_makes_a_second_image_keeps_its_unknown_fields() {
+    let file = |name: &str| PublishedFile::new(name.parse().unwrap(), 1, Fingerprint::of(name.as_bytes()));
+    let mut products = Products::new(0);
+    for (kind, field) in [(RootKind::Squashfs, "first"), (RootKind::DiskKvm, "second")] {
+        let mut metadata = file("metadata");
+        metadata.other.insert(field.to_owned(), json!(1));
+        let fingerprint = Fingerprint::of(field.as_bytes());
+        let root = Some((kind, file(kind.name())));
+        let (properties, machine) = (Properties::new(), Architecture::X86_64);
+        let image =
+            Publication::new(fingerprint, kind.image_type(), machine, 1_700_000_000, properties, metadata, root);
+        products.publish(&image).unwrap();
+    }
+    let product = products.products.values().next().unwrap();
+    assert_eq!(product.versions.len(), 1);
+    let item = &product.versions.values().next().unwrap().items["lxd.tar.xz"];
+    assert_eq!((&item.other["first"], &item.other["second"]), (&json!(1), &json!(1)));
 }

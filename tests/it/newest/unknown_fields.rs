@@ -7,7 +7,7 @@ use std::path::Path;
 use lxd_image::remote::{ClientOptions, MirrorOptions, MirrorTarget, RemoteRefresh, Simplestreams, copy, mirror};
 use lxd_image::server::{Handler, ServerOptions};
 use lxd_image::simplestreams::{BuildOptions, Tree};
-use lxd_image::store::{CheckOptions, RefreshOptions, Store, StoreOptions};
+use lxd_image::store::{CheckOptions, ImportOptions, RefreshOptions, Store, StoreOptions, UpdateSource};
 use lxd_image::{Fingerprint, Monitor, Omitted};
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ use crate::peers::serving::Serving;
 use crate::remote::lxd::{amd64, remote, serving};
 use crate::remote::server::answer;
 use crate::server::{object, request};
-use crate::store::{Scratch, unified};
+use crate::store::{Scratch, stream, unified};
 
 /// The field that the server of these tests has for its image.
 fn unknown() -> Value {
@@ -247,4 +247,20 @@ fn fields_that_are_too_large_to_keep_are_left_out_and_reported() {
     let omissions = monitor.omissions();
     let mut all = omissions.into_iter();
     assert!(all.any(|left_out| matches!(&left_out.what, Omitted::Dropped { part, .. } if part.contains("not known"))));
+}
+
+#[test]
+fn unknown_field_with_a_name_that_is_known_is_not_shown() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let fields = json!({"public": true, "fingerprint": "0", "update_source": {"server": "x"}, "novel": 1});
+    let options = ImportOptions::new()
+        .source(UpdateSource::new("https://elsewhere.example", "lxd", "box"))
+        .source_fields(fields.as_object().unwrap().clone());
+    let image = store.import(stream(unified("one")), &options, &Monitor::none()).unwrap();
+    let text = serde_json::to_string(&image).unwrap();
+    for key in ["public", "fingerprint", "update_source", "novel"] {
+        assert_eq!(text.matches(&format!("\"{key}\":")).count(), 1, "{key}: {text}");
+    }
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["public"], json!(false));
 }

@@ -344,3 +344,22 @@ fn mirror_with_a_key_of_its_own_signs_its_own_list() {
     reader(copy.path()).keys(keys(super::OTHER)).list(&Monitor::none()).unwrap();
     failed(reader(copy.path()).keys(keys(OWNER)).list(&Monitor::none()), ErrorKind::Untrusted);
 }
+
+#[test]
+fn signatures_are_not_kept_where_they_would_hide_or_replace_other_streams() {
+    let scratch = Scratch::new();
+    let owned = Owned::new(&scratch.join("owned"));
+    owned.add("one");
+    let at = scratch.join("copy");
+    let stream = |name: &str| TreeOptions::new().stream(name).unwrap().create(&at).unwrap();
+    let daily = stream("daily");
+    let image = ImageSource::unified(Input::stream(std::io::Cursor::new(unified("two"))));
+    daily.lock().unwrap().add(image, &AddOptions::new(), &Monitor::none()).unwrap();
+    for (name, reason) in [("images", "names other lists"), ("weekly", "the stream `images`")] {
+        let done = mirrored(&owned.remote(), &stream(name), &MirrorOptions::new());
+        assert!(told(&done).contains(reason), "{}", told(&done));
+        assert_eq!(stream(name).listing().unwrap().images().len(), 1, "{name}");
+    }
+    let index: Value = serde_json::from_slice(&fs::read(at.join("streams/v1/index.json")).unwrap()).unwrap();
+    assert_eq!(index["index"].as_object().unwrap().len(), 3, "{index}");
+}

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lxd_image::format::ImageSource;
-use lxd_image::simplestreams::{AddOptions, PruneOptions, Tree};
-use lxd_image::{Cancel, ErrorKind, Fingerprint, ImageType, Monitor};
+use lxd_image::simplestreams::{AddOptions, PruneOptions, Tree, TreeOptions};
+use lxd_image::{Cancel, ErrorKind, Fingerprint, ImageType, Limits, Monitor};
 use serde_json::{Value, json};
 
 use super::{
@@ -234,4 +234,36 @@ fn what_others_wrote_into_index_and_list_is_kept() {
     assert_eq!(index["index"]["images"]["path"], "streams/v1/images.json");
     let list = json_of(at.join("streams/v1/images.json"));
     assert_eq!((&list["creator"], &list["content_id"]), (&json!("hand"), &json!("theirs")));
+}
+
+#[test]
+fn empty_stream_does_not_take_the_index_of_the_others_along() {
+    let scratch = Scratch::new();
+    let at = scratch.join("tree");
+    let (images, _) = tree(&at);
+    add(&images, "one");
+    let daily = TreeOptions::new().stream("daily").unwrap().create(&at).unwrap();
+    let gone = add(&daily, "two");
+    daily.lock().unwrap().remove(&[gone]).unwrap();
+    daily.lock().unwrap().discard_if_empty().unwrap();
+    assert!(json_of(at.join("streams/v1/index.json"))["index"]["images"].is_object());
+    assert!(at.join(".lxd-image/lock").exists());
+    assert_eq!(images.listing().unwrap().images().len(), 1);
+}
+
+#[test]
+fn list_that_no_verb_could_read_again_is_not_published() {
+    let scratch = Scratch::new();
+    let at = scratch.join("tree");
+    let (tree, _) = tree(&at);
+    add(&tree, "one");
+    let documents = || ["images", "index"].map(|name| fs::read(at.join(format!("streams/v1/{name}.json"))).unwrap());
+    let before = documents();
+    let mut limits = Limits::default();
+    limits.remote_index = before[0].len() as u64 + 10;
+    let small = TreeOptions::new().limits(limits).open(&at).unwrap();
+    let image = ImageSource::unified(input(unified("two")));
+    let error = small.lock().unwrap().add(image, &AddOptions::new(), &Monitor::none()).unwrap_err();
+    assert_eq!((error.kind(), error.limit_name()), (ErrorKind::LimitExceeded, Some("remote_index")));
+    assert_eq!(documents(), before);
 }
