@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{ImageForm, ImageType};
 use crate::metadata::{Architecture, Properties};
+#[cfg(feature = "remote")]
 use crate::omissions::Omitted;
+#[cfg(feature = "remote")]
 use crate::progress::Monitor;
 use crate::redact;
 use crate::source_protocol::Protocol;
@@ -132,6 +134,7 @@ impl ImageObjects {
 
 impl StoredImage {
     /// Records that the fields which this version does not know stay behind, and why.
+    #[cfg(feature = "remote")]
     pub(crate) fn omit_other(&self, monitor: &Monitor, reason: &'static str) {
         for key in self.other.keys() {
             let shown: String = key.chars().take(128).collect();

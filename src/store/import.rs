@@ -295,7 +295,7 @@ impl ImportOptions {
     }
 
     /// The expiry date that was set, in seconds since 1970.
-    #[cfg(feature = "oci")]
+    #[cfg(feature = "remote")]
     pub(crate) fn expiry(&self) -> Option<i64> {
         self.expires_at
     }
