@@ -34,8 +34,7 @@ struct Missing<'a> {
 
 impl TreeWriter {
     /// Makes the deltas of a product that are missing, and adds them to the versions that are about to be listed. `out` are the
-    /// versions that leave the list. Why one could
-    /// not be made is recorded.
+    /// versions that leave the list. Why one could not be made is recorded.
     ///
     /// # Errors
     /// `Cancelled`; `StorageFull`.
@@ -125,10 +124,13 @@ impl TreeWriter {
         }
     }
 
-    /// Opens the directory of a version, through no link.
+    /// Opens the directory of a version, through no link below the stream.
     pub(super) fn version_directory(&self, version: &Found) -> Result<Dir> {
         let path = self.tree.root.join(&version.path);
-        Dir::open(&self.tree.root).and_then(|root| root.descend(&version.path)).map_err(fail(&path))
+        // The directory of the stream is the operator's, and may be a link to another disk.
+        let stream = self.tree.stream();
+        let below = version.path.strip_prefix(stream).and_then(|path| path.strip_prefix('/')).unwrap_or(&version.path);
+        Dir::open(&self.tree.root.join(stream)).and_then(|top| top.descend(below)).map_err(fail(&path))
     }
 
     /// Opens a file of a version whose bytes are the listed ones. A delta from others would fail on every client, and what an

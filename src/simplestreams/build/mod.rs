@@ -154,17 +154,24 @@ impl TreeWriter {
             let out = retention::out(product, options.retain_builds, options.retain_days, now);
             let config = self.config(product, &mut built);
             // A delta whose base is not listed would be taken off the list again, and be read at each run.
-            let has = |name: &str| {
-                let is_there = known
-                    .is_some_and(|known| known.versions.contains_key(name) || known.versions.odd().contains_key(name));
-                let is_found = product.versions.iter().any(|version| version.name == name);
-                (is_there || is_found) && !out.iter().any(|out| out == name)
+            let has_base = |delta: &scan::File| {
+                let Some((kind, base)) = delta.ftype.strip_suffix(".vcdiff").zip(delta.delta_base.as_deref()) else {
+                    return false;
+                };
+                let has_kind = |version: &Version| version.items.values().any(|item| item.ftype == kind);
+                let is_listed = known.is_some_and(|known| {
+                    known.versions.get(base).is_some_and(has_kind) || known.versions.odd().contains_key(base)
+                });
+                let is_base = |version: &Found| {
+                    version.name == base && version.roots.iter().any(|(_, there)| there.name() == kind)
+                };
+                (is_listed || product.versions.iter().any(is_base)) && !out.iter().any(|out| out == base)
             };
             let mut versions = BTreeMap::new();
             for version in product.versions.iter().filter(|version| !out.contains(&version.name)) {
                 monitor.check()?;
                 let there = known.and_then(|known| known.versions.get(&version.name));
-                match self.version(version, there, &has, monitor) {
+                match self.version(version, there, &has_base, monitor) {
                     Ok(None) => built.kept += 1,
                     Ok(Some(new)) => {
                         if there.is_none() {
@@ -211,16 +218,16 @@ impl TreeWriter {
         StreamConfig::default()
     }
 
-    /// A version as it is to be listed; `None` where it is listed already and all its files are there. `has` says which versions
-    /// deltas may start from.
+    /// A version as it is to be listed; `None` where it is listed already and all its files are there. `has_base` says
+    /// whether that of a delta is listed too.
     fn version(
         &self,
         found: &Found,
         there: Option<&Version>,
-        has: &dyn Fn(&str) -> bool,
+        has_base: &dyn Fn(&scan::File) -> bool,
         monitor: &Monitor,
     ) -> Result<Option<Version>> {
-        let deltas = || found.deltas.iter().filter(|delta| delta.delta_base.as_deref().is_some_and(has));
+        let deltas = || found.deltas.iter().filter(|delta| has_base(delta));
         if let Some(there) = there.filter(|there| is_whole(there, &self.tree.root)) {
             let mut version = there.clone();
             for delta in deltas().filter(|delta| !there.items.contains_key(&delta.name)) {

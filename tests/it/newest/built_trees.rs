@@ -567,3 +567,14 @@ fn versions_with_dots_get_their_deltas_once_and_none_that_leave_the_list() {
     let items = &products.products["box:one:amd64:default"].versions["20260101.10"].items;
     assert_eq!(items[delta].delta_base, "20260101.2");
 }
+
+#[test]
+fn directory_of_a_stream_may_be_a_link_of_the_operator() {
+    let built = Built::new();
+    similar(&built, &["20260101", "20260102"]);
+    let elsewhere = built.scratch.join("elsewhere");
+    fs::rename(built.root().join("images"), &elsewhere).unwrap();
+    symlink(&elsewhere, built.root().join("images")).unwrap();
+    let done = built.build(&BuildOptions::new().deltas(true));
+    assert_eq!((done.added.len(), done.deltas.len(), done.failed.len()), (2, 1, 0), "{done:?}");
+}
