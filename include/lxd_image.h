@@ -1349,7 +1349,7 @@ lxi_status lxi_staged_verify(struct lxi_staged *staged,
 // Takes the image as it is: its origin is trusted, or nobody knows its fingerprint.
 //
 // Threads: one at a time. Errors: LXI_INVALID_INPUT when it was verified or accepted before, or it is
-// more.
+// no more.
 lxi_status lxi_staged_accept_unverified(struct lxi_staged *staged, struct lxi_error **error);
 
 // Gives the directory its name beside where it was staged, in one step: a plain name, that of the destination or

@@ -104,7 +104,7 @@ pub unsafe extern "C" fn lxi_staged_verify(
 /// Takes the image as it is: its origin is trusted, or nobody knows its fingerprint.
 ///
 /// Threads: one at a time. Errors: LXI_INVALID_INPUT when it was verified or accepted before, or it is
-/// more.
+/// no more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_staged_accept_unverified(
     staged: *mut lxi_staged,

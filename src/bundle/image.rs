@@ -9,6 +9,7 @@ use crate::format::{Compression, ImageForm, Written};
 use crate::limits::Limits;
 use crate::metadata::Architecture;
 use crate::oci::{ContainerImage, ContainerOptions, Image, ImageArtifact, Layout};
+use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::store::{ImportOptions, Store, StoredImage};
 
@@ -59,7 +60,8 @@ impl LayoutOptions {
         self
     }
 
-    /// How a container image is compressed when it is written to a file.
+    /// How a container image is compressed. An image of LXD or Incus keeps its bytes, which is an
+    /// omission.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = Some(compression);
@@ -141,6 +143,11 @@ impl LayoutImage {
     ) -> Result<(StoredImage, Option<Fingerprint>)> {
         let options = options.clone();
         if let Some(artifact) = &self.artifact {
+            if self.options.compression.is_some() {
+                let reason = "an image of LXD or Incus is taken as it is".into();
+                let what = Omitted::NotHonoured { option: "`compression`".into(), reason };
+                monitor.omit(self.image.digest().to_string(), what);
+            }
             let mut options = options
                 .source_properties(artifact.properties.clone())
                 .image_type(artifact.image_type)

@@ -16,8 +16,10 @@
 //! bundle.add(&store, &store.resolve("debian/12")?, &monitor)?;
 //! bundle.finish(&monitor)?;
 //!
-//! let elsewhere = Store::open("/srv/images")?; let options = BundleImportOptions::new().public(true); for fingerprint
-//! in Bundle::open("images.tar", &Limits::default(), &monitor)?.import(&elsewhere, &options, &monitor)? {
+//! let elsewhere = Store::open("/srv/images")?;
+//! let options = BundleImportOptions::new().public(true);
+//! let bundle = Bundle::open("images.tar", &Limits::default(), &monitor)?;
+//! for fingerprint in bundle.import(&elsewhere, &options, &monitor)? {
 //!     println!("{fingerprint}");
 //! }
 //! # Ok::<(), lxd_image::Error>(())
