@@ -23,9 +23,10 @@ target=${CARGO_TARGET_DIR:-$root/target}
 skip=" ${SKIP:-} "
 profile=${PROFILE:-dist}
 directory=$profile
-features=(--features cli)
-# The program as the tests build it, so that nothing is built anew.
-[ "$profile" != dev ] || directory=debug features=(--workspace --all-features)
+features=(--features cli) building=(env)
+# The program as the tests build it, so that nothing is built anew: the time of the sources is in no file of a debug build, and C
+# libraries are compiled again where it changes.
+[ "$profile" != dev ] || directory=debug features=(--workspace --all-features) building=(env -u SOURCE_DATE_EPOCH)
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
 export SOURCE_DATE_EPOCH CARGO_INCREMENTAL=0
 # The same bytes wherever the sources lie. Other flags would build all anew, which another profile is not for.
@@ -40,8 +41,8 @@ packed() {
   tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$1" -cJf "$2" .
 }
 
-cargo build --locked --profile "$profile" "${features[@]}" --bin lxd-image
-PROFILE=$profile bash ffi/install.sh /usr "$work/installed" >"$work/install.log" 2>&1 || { tail "$work/install.log"; exit 1; }
+"${building[@]}" cargo build --locked --profile "$profile" "${features[@]}" --bin lxd-image
+"${building[@]}" PROFILE="$profile" bash ffi/install.sh /usr "$work/installed" >"$work/install.log" 2>&1 || { tail "$work/install.log"; exit 1; }
 bash packaging/deb.sh "$target/$directory/lxd-image" "$work/installed" "$out"
 if command -v lintian >/dev/null; then
   lintian --fail-on error --profile debian "$out"/*.deb
