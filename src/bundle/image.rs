@@ -141,34 +141,21 @@ impl LayoutImage {
         options: &ImportOptions,
         monitor: &Monitor,
     ) -> Result<(StoredImage, Option<Fingerprint>)> {
-        let options = options.clone();
+        let limits = &self.options.limits;
         if let Some(artifact) = &self.artifact {
             if self.options.compression.is_some() {
                 let reason = "an image of LXD or Incus is taken as it is".into();
                 let what = Omitted::NotHonoured { option: "`compression`".into(), reason };
                 monitor.omit(self.image.digest().to_string(), what);
             }
-            let mut options = options
-                .source_properties(artifact.properties.clone())
-                .image_type(artifact.image_type)
-                .more_evidence(evidence(&self.layout, &self.image, artifact, &self.options.limits, monitor)?);
-            if let Some(seconds) = artifact.expires_at
-                && options.expiry().is_none()
-            {
-                options = options.expires_at(seconds);
-            }
-            if let Some(fingerprint) = artifact.fingerprint
-                && options.expected().is_none()
-            {
-                options = options.expected_fingerprint(fingerprint);
-            }
+            let evidence = evidence(&self.layout, &self.image, artifact, limits, monitor)?;
+            let options = described(options.clone().more_evidence(evidence), artifact);
             let imported = store.import(artifact.open(&self.layout, monitor)?, &options, monitor)?;
             return Ok((imported, None));
         }
-        omit_referrers(&self.layout, &self.image.digest(), &[], ABOUT_CONTAINER, &self.options.limits, monitor)?;
-        let container = self.container(ImageForm::Unified, monitor)?;
-        let (imported, _) = store.import_encoded(&options, monitor, |sink| container.write_to(sink, monitor))?;
-        Ok((imported, Some(container.incus_fingerprint())))
+        omit_referrers(&self.layout, &self.image.digest(), &[], ABOUT_CONTAINER, limits, monitor)?;
+        let container = ContainerImage::read(&self.layout, &self.image, &self.converting(), monitor)?;
+        Ok((import_container(&container, store, options, monitor)?, Some(container.incus_fingerprint())))
     }
 
     /// Writes a container image as an instance image to a new file.
@@ -181,23 +168,59 @@ impl LayoutImage {
             return Err(Error::unsupported("the layout has an image of LXD or Incus, which needs no conversion")
                 .with_hint("import it into a store, and export it from there"));
         }
-        self.container(ImageForm::Unified, monitor)?.write(out, monitor)
+        ContainerImage::read(&self.layout, &self.image, &self.converting(), monitor)?.write(out, monitor)
     }
 
-    fn container(&self, form: ImageForm, monitor: &Monitor) -> Result<ContainerImage<'_>> {
-        let mut converting =
-            ContainerOptions::new().system(self.options.system).form(form).limits(self.options.limits.clone());
-        if let Some(name) = &self.name {
-            converting = converting.name(&**name);
+    fn converting(&self) -> ContainerOptions {
+        let options = &self.options;
+        let converting =
+            container_options(self.name.as_deref(), options.threads, &options.limits).system(options.system);
+        match options.compression {
+            Some(compression) => converting.compression(compression),
+            None => converting,
         }
-        if let Some(threads) = self.options.threads {
-            converting = converting.threads(threads);
-        }
-        if let Some(compression) = self.options.compression {
-            converting = converting.compression(compression);
-        }
-        ContainerImage::read(&self.layout, &self.image, &converting, monitor)
     }
+}
+
+/// How an image of LXD or Incus is imported: with what its manifest says of it, unless the options say otherwise.
+pub(super) fn described(options: ImportOptions, artifact: &ImageArtifact) -> ImportOptions {
+    let mut options = options.source_properties(artifact.properties.clone()).image_type(artifact.image_type);
+    if let Some(seconds) = artifact.expires_at
+        && options.expiry().is_none()
+    {
+        options = options.expires_at(seconds);
+    }
+    if let Some(fingerprint) = artifact.fingerprint
+        && options.expected().is_none()
+    {
+        options = options.expected_fingerprint(fingerprint);
+    }
+    options
+}
+
+/// How a container image of a layout is converted: to a unified image, whose name in the layout is the last resort.
+pub(super) fn container_options(name: Option<&str>, threads: Option<usize>, limits: &Limits) -> ContainerOptions {
+    let mut converting = ContainerOptions::new().form(ImageForm::Unified).limits(limits.clone());
+    if let Some(name) = name {
+        converting = converting.name(name);
+    }
+    if let Some(threads) = threads {
+        converting = converting.threads(threads);
+    }
+    converting
+}
+
+/// Converts a container image into a store.
+///
+/// # Errors
+/// Those of [`Store::import_encoded`].
+pub(super) fn import_container(
+    container: &ContainerImage<'_>,
+    store: &Store,
+    options: &ImportOptions,
+    monitor: &Monitor,
+) -> Result<StoredImage> {
+    store.import_encoded(options, monitor, |sink| container.write_to(sink, monitor)).map(|(imported, _)| imported)
 }
 
 /// This machine's architecture.

@@ -5,14 +5,11 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::evidence::{ABOUT_CONTAINER, evidence, omit_referrers};
-use super::image::this_machine;
+use super::image::{container_options, described, import_container, this_machine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::ImageForm;
 use crate::limits::Limits;
-use crate::oci::{
-    BlobSource, ContainerImage, ContainerOptions, Descriptor, Digest, Document, Image, ImageArtifact, Layout, Reference,
-};
+use crate::oci::{BlobSource, ContainerImage, Descriptor, Digest, Document, Image, ImageArtifact, Layout, Reference};
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::store::{Alias, ImportOptions, Store};
@@ -162,21 +159,16 @@ impl Bundle {
             }
         }
         if let Some(artifact) = artifact {
-            options = options.evidence(evidence(layout, &image, &artifact, limits, monitor)?);
-            if let Some(fingerprint) = artifact.fingerprint {
-                options = options.expected_fingerprint(fingerprint);
-                if store.image(&fingerprint).is_ok() {
-                    // The bundle only claims the fingerprint: it need not hold the bytes, and must not publish what is private here.
-                    let options = options.public(false);
-                    return Ok(Some(store.adopt(&fingerprint, &options, monitor)?.fingerprint));
-                }
+            let options = options.evidence(evidence(layout, &image, &artifact, limits, monitor)?);
+            if let Some(fingerprint) = artifact.fingerprint
+                && store.image(&fingerprint).is_ok()
+            {
+                // The bundle only claims the fingerprint: it need not hold the bytes, and must not publish what is private here.
+                let options = options.expected_fingerprint(fingerprint).public(false);
+                return Ok(Some(store.adopt(&fingerprint, &options, monitor)?.fingerprint));
             }
-            let mut options = options.source_properties(artifact.properties.clone()).image_type(artifact.image_type);
-            if let Some(seconds) = artifact.expires_at {
-                options = options.expires_at(seconds);
-            }
-            let imported = store.import(artifact.open(layout, monitor)?, &options, monitor)?;
-            return Ok(Some(imported.fingerprint));
+            let source = artifact.open(layout, monitor)?;
+            return Ok(Some(store.import(source, &described(options, &artifact), monitor)?.fingerprint));
         }
         if !image.is_container() {
             let shown = name.cloned().unwrap_or_else(|| image.digest().to_string());
@@ -185,16 +177,9 @@ impl Bundle {
             return Ok(None);
         }
         omit_referrers(layout, &image.digest(), &[], ABOUT_CONTAINER, limits, monitor)?;
-        let mut converting = ContainerOptions::new().form(ImageForm::Unified).limits(limits.clone());
-        if let Some(name) = name {
-            converting = converting.name(name);
-        }
-        if let Some(threads) = importing.threads {
-            converting = converting.threads(threads);
-        }
+        let converting = container_options(name.map(String::as_str), importing.threads, limits);
         let container = ContainerImage::read(layout, &image, &converting, monitor)?;
-        let (stored, _) = store.import_encoded(&options, monitor, |sink| container.write_to(sink, monitor))?;
-        Ok(Some(stored.fingerprint))
+        Ok(Some(import_container(&container, store, &options, monitor)?.fingerprint))
     }
 }
 
