@@ -17,7 +17,7 @@ use crate::server::core::not_found::not_found;
 use crate::server::core::notes::Notes;
 use crate::server::core::operations::Operations;
 use crate::server::core::public::{Kept, PublicImages};
-use crate::server::core::quota::Quotas;
+use crate::server::core::quota::{Quotas, Refusal, UploadPermit, Uploader};
 use crate::server::core::tokens::TokenStore;
 use crate::server::core::transfer::ImageTransfer;
 use crate::server::core::upstream_cache::UpstreamCache;
@@ -117,6 +117,19 @@ impl Services {
             self.evict();
         };
         self.upstream_cache.fetch(upstream, fingerprint, &self.store, &self.operations, &self.notes, &arrived)
+    }
+
+    /// Begins the share of an upload, a pull or a refresh in the quota of its client. `announced` is its length in bytes where it
+    /// is known.
+    ///
+    /// # Errors
+    /// Those of [`Quotas::begin`].
+    pub(crate) fn begin_upload(
+        &self,
+        uploader: Uploader,
+        announced: Option<u64>,
+    ) -> std::result::Result<UploadPermit, Refusal> {
+        self.quotas.begin(uploader, announced, &self.options.limits, &self.store)
     }
 
     /// Evicts cached images, and removes the remains of interrupted uploads. Runs when the listener starts, and every hour.

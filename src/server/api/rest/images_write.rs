@@ -136,12 +136,7 @@ pub(super) fn refresh(server: &ServerState, request: &Request, fingerprint: &str
     let image = access::find_local_image(&server.services, &request.client, fingerprint, None)?;
     let fetch = fetcher(server)?;
     let permit = server.services.upstream_cache.job_permit()?;
-    let quota = match server.services.quotas.begin(
-        Uploader::of(&request.client, request.peer),
-        None,
-        &server.services.options.limits,
-        &server.services.store,
-    ) {
+    let quota = match server.services.begin_upload(Uploader::of(&request.client, request.peer), None) {
         Ok(quota) => quota,
         Err(refusal) => return Ok(operation_result::over_quota(&refusal, true)),
     };

@@ -155,12 +155,7 @@ fn bring(server: &ServerState, request: &Request, spec: &UploadSpec, pull: Pull)
     let fetch = fetcher(server)?;
     // Before the operation: a request that is refused leaves no operation behind.
     let permit = server.services.upstream_cache.job_permit()?;
-    let quota = match server.services.quotas.begin(
-        Uploader::of(&request.client, request.peer),
-        None,
-        &server.services.options.limits,
-        &server.services.store,
-    ) {
+    let quota = match server.services.begin_upload(Uploader::of(&request.client, request.peer), None) {
         Ok(quota) => quota,
         Err(refusal) => return Ok(operation_result::over_quota(&refusal, true)),
     };

@@ -107,12 +107,7 @@ fn receive(server: &ServerState, request: Request, grant: Option<UploadGrant>, t
         if announced.is_some_and(|length| length > most) {
             return Err(Error::limit("upload", most, "what the client sends, in bytes,").into());
         }
-        let permit = server.services.quotas.begin(
-            Uploader::of(&request.client, request.peer),
-            announced,
-            &server.services.options.limits,
-            &server.services.store,
-        )?;
+        let permit = server.services.begin_upload(Uploader::of(&request.client, request.peer), announced)?;
         Ok((spec, sent, announced, permit, server.services.operations.begin(Class::Task, "Uploading image", &[])?))
     };
     let (spec, sent, announced, permit, operation) = match begin() {
