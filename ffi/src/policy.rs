@@ -89,13 +89,7 @@ unsafe fn with_settings(policy: Policy, settings: *const lxi_settings) -> Result
     match handle::get_optional(settings)? {
         // A rule for a remote that nobody knows would match nothing, and protect nothing.
         None => policy.with_remotes(|_| None),
-        Some(settings) => {
-            // Read before any name is looked up: settings that can't be read are no settings without remotes.
-            let remotes = settings.remotes()?;
-            let address =
-                |name: &str| remotes.iter().find(|(known, _)| known == name).map(|(_, remote)| remote.url.to_wire());
-            policy.with_remotes(address)
-        }
+        Some(settings) => settings.resolve_policy(policy),
     }
 }
 
@@ -160,7 +154,7 @@ pub unsafe extern "C" fn lxi_policy_admit(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if admission.is_null() { None } else { Some(args::out_handle(admission, "admission")?) };
+        let place = args::optional_out_handle(admission, "admission")?;
         let policy = handle::get(policy)?;
         let given = args::required(candidate)?;
         let mut properties = Properties::new();
@@ -196,7 +190,7 @@ pub unsafe extern "C" fn lxi_store_ask_policy(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if admission.is_null() { None } else { Some(args::out_handle(admission, "admission")?) };
+        let place = args::optional_out_handle(admission, "admission")?;
         let (store, policy) = (handle::get(store)?, handle::get(policy)?);
         let done = store.ask_policy(policy, &args::fingerprint(fingerprint)?)?;
         if let Some(place) = place {

@@ -49,9 +49,6 @@ impl Session {
             },
         };
         let settings = self.settings()?;
-        let policy = Policy::read(&path)?;
-        // Server addresses are recorded with images as they go over the wire.
-        let address = |name: &str| settings.get(name).ok().map(|remote| remote.url.to_wire());
-        policy.with_remotes(address).map(Some).map_err(|error| error.in_file(&path))
+        settings.resolve_policy(Policy::read(&path)?).map(Some).map_err(|error| error.in_file(&path))
     }
 }

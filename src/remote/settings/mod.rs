@@ -23,7 +23,7 @@ use super::similar::is_similar;
 use super::{Direct, Lxd, OciCredentials, OciLogin, OciRegistry, Protocol, Remote, Simplestreams, open_source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::UpdateSource;
-use crate::trust::ListKeys;
+use crate::trust::{ListKeys, Policy};
 
 pub use first_use::FirstUse;
 
@@ -217,6 +217,15 @@ impl Settings {
     pub fn get(&self, name: &str) -> Result<KnownRemote> {
         let mut all = self.read()?;
         all.remove(name).ok_or_else(|| unknown(name, all.keys()))
+    }
+
+    /// The policy with addresses in place of names of remotes in its rules, which is how they are recorded with images.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a rule about a remote that is not there; those of [`remotes`](Self::remotes).
+    pub fn resolve_policy(&self, policy: Policy) -> Result<Policy> {
+        let all = self.read()?;
+        policy.with_remotes(|name| all.get(name).map(|remote| remote.url.to_wire()))
     }
 
     /// Adds a remote.
