@@ -151,60 +151,48 @@ func (c *call) packOptions(options *PackOptions) (*C.lxi_pack_options, func(), e
 	}, nil
 }
 
+// packed makes one of the calls that pack.
+func packed(ctx context.Context, options PackOptions, pack func(*call, *C.lxi_pack_options, **C.lxi_written, **C.lxi_error) C.lxi_status) (*Written, error) {
+	c := begin(ctx)
+	defer c.end()
+	given, done, err := c.packOptions(&options)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var written *C.lxi_written
+	var told *C.lxi_error
+	status := pack(c, given, &written, &told)
+	if err := c.check(status, told); err != nil {
+		return nil, err
+	}
+	return toWritten(written, c.omissions())
+}
+
 // Pack packs to the file out; a split image's rootfs goes to out with ".root" behind it. The same tree gives the same bytes.
 //
 // Errors: [ErrAlreadyExists] when a file of that name is there, [ErrUnsupported] for a disk that is no image's, [ErrMalformed] for the
 // metadata, [ErrNotFound], [ErrIO], [ErrCancelled]. Whatever the error, nothing is left.
 func Pack(ctx context.Context, out string, options PackOptions) (*Written, error) {
-	c := begin(ctx)
-	defer c.end()
-	given, done, err := c.packOptions(&options)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	var written *C.lxi_written
-	var told *C.lxi_error
-	if err := c.check(C.lxi_pack(given, str(out), &written, &told), told); err != nil {
-		return nil, err
-	}
-	return toWritten(written, c.omissions())
+	return packed(ctx, options, func(c *call, given *C.lxi_pack_options, written **C.lxi_written, told **C.lxi_error) C.lxi_status {
+		return C.lxi_pack(given, str(out), written, told)
+	})
 }
 
 // PackMetadata packs the metadata file of a split image alone, with the templates, to the file out: for a rootfs that is there already. The options name
 // no tree and no disk. The fingerprint is that of this file, not of an image. Errors: as [Pack]; [ErrInvalidInput] for options about a rootfs.
 func PackMetadata(ctx context.Context, out string, options PackOptions) (*Written, error) {
-	c := begin(ctx)
-	defer c.end()
-	given, done, err := c.packOptions(&options)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	var written *C.lxi_written
-	var told *C.lxi_error
-	if err := c.check(C.lxi_pack_metadata(given, str(out), &written, &told), told); err != nil {
-		return nil, err
-	}
-	return toWritten(written, c.omissions())
+	return packed(ctx, options, func(c *call, given *C.lxi_pack_options, written **C.lxi_written, told **C.lxi_error) C.lxi_status {
+		return C.lxi_pack_metadata(given, str(out), written, told)
+	})
 }
 
 // PackTo packs a unified image into a writer, which is used by one goroutine at a time and during the call only. Errors: as
 // [Pack]; the writer's, in the chain; [ErrInvalidInput] when the options ask for a split image.
 func PackTo(ctx context.Context, out io.Writer, options PackOptions) (*Written, error) {
-	c := begin(ctx)
-	defer c.end()
-	given, done, err := c.packOptions(&options)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	var written *C.lxi_written
-	var told *C.lxi_error
-	if err := c.check(C.lxi_go_pack_to(given, c.sink(out), &written, &told), told); err != nil {
-		return nil, err
-	}
-	return toWritten(written, c.omissions())
+	return packed(ctx, options, func(c *call, given *C.lxi_pack_options, written **C.lxi_written, told **C.lxi_error) C.lxi_status {
+		return C.lxi_go_pack_to(given, c.sink(out), written, told)
+	})
 }
 
 func (c *call) convertOptions(options *ConvertOptions) *C.lxi_convert_options {

@@ -110,7 +110,7 @@ pub unsafe extern "C" fn lxi_alias_list_at(
     call(error, || {
         let none = lxi_alias { name: lxi_str::EMPTY, description: lxi_str::EMPTY };
         let alias = args::out(alias, none, "alias")?;
-        let target = if target.is_null() { None } else { Some(args::out(target, lxi_fingerprint::NONE, "target")?) };
+        let target = args::optional_out(target, lxi_fingerprint::NONE, "target")?;
         let found = handle::get(aliases)?.get(index).ok_or_else(|| index_out_of_range(index, "alias"))?;
         alias.set(lxi_alias { name: lxi_str::of(&found.0.name), description: lxi_str::of(&found.0.description) });
         if let Some(target) = target {

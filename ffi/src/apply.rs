@@ -138,7 +138,7 @@ struct ApplyArguments {
 }
 
 unsafe fn run(given: &ApplyArguments, instance: impl FnOnce() -> Result<InstanceDir>) -> Result<()> {
-    let place = if given.applied.is_null() { None } else { Some(args::out_handle(given.applied, "applied")?) };
+    let place = args::optional_out_handle(given.applied, "applied")?;
     let trigger: Trigger = args::text(given.trigger, "trigger")?.parse()?;
     let (options, limits, monitor) = apply_options(given.options)?;
     let (context, metadata) = (handle::get(given.context)?, handle::get_optional(given.metadata)?);

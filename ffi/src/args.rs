@@ -163,6 +163,24 @@ pub(crate) unsafe fn out_handle<T>(pointer: *mut *mut T, what: &str) -> Result<O
     unsafe { out(pointer, std::ptr::null_mut(), what) }
 }
 
+/// As [`out`], for a result that the caller need not take: `None` for NULL.
+///
+/// # Safety
+/// That of [`out`].
+pub(crate) unsafe fn optional_out<T>(pointer: *mut T, none: T, what: &str) -> Result<Option<Out<T>>> {
+    // SAFETY: the caller's promise.
+    if pointer.is_null() { Ok(None) } else { unsafe { out(pointer, none, what) }.map(Some) }
+}
+
+/// As [`out_handle`], for a handle that the caller need not take: `None` for NULL.
+///
+/// # Safety
+/// That of [`out`].
+pub(crate) unsafe fn optional_out_handle<T>(pointer: *mut *mut T, what: &str) -> Result<Option<Out<*mut T>>> {
+    // SAFETY: the caller's promise.
+    unsafe { optional_out(pointer, std::ptr::null_mut(), what) }
+}
+
 /// Checks the pointer for text borrowed from a handle and sets it to empty text until there is one.
 ///
 /// # Safety

@@ -172,8 +172,8 @@ pub unsafe extern "C" fn lxi_store_totals(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let images = if images.is_null() { None } else { Some(args::out(images, 0, "images")?) };
-        let bytes = if bytes.is_null() { None } else { Some(args::out(bytes, 0, "bytes")?) };
+        let images = args::optional_out(images, 0, "images")?;
+        let bytes = args::optional_out(bytes, 0, "bytes")?;
         let given = args::options(query)?;
         if given.filters_len > 0 {
             return Err(invalid("filters can't be counted: list the images instead"));

@@ -67,7 +67,7 @@ pub unsafe extern "C" fn lxi_store_edit(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if image.is_null() { None } else { Some(args::out_handle(image, "image")?) };
+        let place = args::optional_out_handle(image, "image")?;
         let store = handle::get(store)?;
         let fingerprint = args::fingerprint(fingerprint)?;
         let given = args::required(edit)?;

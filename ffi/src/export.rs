@@ -38,7 +38,7 @@ pub unsafe extern "C" fn lxi_store_export(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if exported.is_null() { None } else { Some(args::out_handle(exported, "exported")?) };
+        let place = args::optional_out_handle(exported, "exported")?;
         let store = handle::get(store)?;
         let (of, target, monitor) =
             (args::fingerprint(fingerprint)?, args::path(target, "target")?, monitor_from(monitor)?);
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn lxi_store_export_to(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if bytes.is_null() { None } else { Some(args::out(bytes, 0, "bytes")?) };
+        let place = args::optional_out(bytes, 0, "bytes")?;
         let store = handle::get(store)?;
         let monitor = monitor_from(monitor)?;
         let mut writer = Writer::new(write, user)?;

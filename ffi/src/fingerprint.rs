@@ -100,7 +100,7 @@ pub unsafe extern "C" fn lxi_hasher_update_from(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let count = if count.is_null() { None } else { Some(args::out(count, 0, "count")?) };
+        let count = args::optional_out(count, 0, "count")?;
         let hasher = handle::get_mut(hasher)?;
         let total = hasher.read_all(Reader::new(read, user, None)?)?;
         if let Some(count) = count {
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn lxi_hasher_get(
 ) -> lxi_status {
     call(error, || {
         let fingerprint = args::out(fingerprint, lxi_fingerprint::NONE, "fingerprint")?;
-        let bytes = if bytes.is_null() { None } else { Some(args::out(bytes, 0, "bytes")?) };
+        let bytes = args::optional_out(bytes, 0, "bytes")?;
         let hasher = handle::get(hasher)?;
         if let Some(bytes) = bytes {
             bytes.set(hasher.bytes());

@@ -175,7 +175,7 @@ pub unsafe extern "C" fn lxi_store_import(
 ) -> lxi_status {
     call(error, || {
         let source = source(first, second);
-        let place = if image.is_null() { None } else { Some(args::out_handle(image, "image")?) };
+        let place = args::optional_out_handle(image, "image")?;
         let store = handle::get(store)?;
         let (options, monitor) = import_options(options)?;
         let done = store.import(source?, &options, &monitor)?;
@@ -203,8 +203,8 @@ pub unsafe extern "C" fn lxi_store_publish(
 ) -> lxi_status {
     call(error, || {
         let packed_by = pack_options(packing);
-        let image = if image.is_null() { None } else { Some(args::out_handle(image, "image")?) };
-        let written = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
+        let image = args::optional_out_handle(image, "image")?;
+        let written = args::optional_out_handle(written, "written")?;
         let store = handle::get(store)?;
         let monitors = (args::required(packing)?.monitor, args::options(options)?.monitor);
         if monitors.0 != monitors.1 && !monitors.0.is_null() && !monitors.1.is_null() {

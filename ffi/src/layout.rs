@@ -129,12 +129,8 @@ pub unsafe extern "C" fn lxi_store_import_layout(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if image.is_null() { None } else { Some(args::out_handle(image, "image")?) };
-        let incus = if incus_fingerprint.is_null() {
-            None
-        } else {
-            Some(args::out(incus_fingerprint, lxi_fingerprint::NONE, "incus_fingerprint")?)
-        };
+        let place = args::optional_out_handle(image, "image")?;
+        let incus = args::optional_out(incus_fingerprint, lxi_fingerprint::NONE, "incus_fingerprint")?;
         let (store, path) = (handle::get(store)?, args::path(path, "layout's path")?);
         let (importing, monitor) = self::import_options(import_options)?;
         let found = LayoutImage::open(path, &layout_options(options)?, &monitor)?;
@@ -164,7 +160,7 @@ pub unsafe extern "C" fn lxi_layout_write(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
+        let place = args::optional_out_handle(written, "written")?;
         let (path, out) = (args::path(path, "layout's path")?, args::path(out, "output")?);
         let monitor = monitor_from(monitor)?;
         let done = LayoutImage::open(path, &layout_options(options)?, &monitor)?.write(out, &monitor)?;
@@ -227,7 +223,7 @@ pub unsafe extern "C" fn lxi_bundle_import(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if images.is_null() { None } else { Some(args::out_handle(images, "images")?) };
+        let place = args::optional_out_handle(images, "images")?;
         let (store, path) = (handle::get(store)?, args::path(path, "bundle's path")?);
         let given = args::options(options)?;
         let flags = args::flags(given.flags, 3, "flags of a bundle")?;

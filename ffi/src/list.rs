@@ -119,7 +119,7 @@ pub unsafe extern "C" fn lxi_near_misses_at(
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(image, "image")?;
-        let reasons = if reasons.is_null() { None } else { Some(args::out(reasons, 0, "reasons")?) };
+        let reasons = args::optional_out(reasons, 0, "reasons")?;
         let found = handle::get(misses)?.get(index).ok_or_else(|| index_out_of_range(index, "image"))?;
         if let Some(reasons) = reasons {
             reasons.set(found.reasons.len());

@@ -164,9 +164,9 @@ pub unsafe extern "C" fn lxi_store_prune(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if pruned.is_null() { None } else { Some(args::out_handle(pruned, "pruned")?) };
-        let count = if count.is_null() { None } else { Some(args::out(count, 0, "count")?) };
-        let bytes = if bytes.is_null() { None } else { Some(args::out(bytes, 0, "bytes")?) };
+        let place = args::optional_out_handle(pruned, "pruned")?;
+        let count = args::optional_out(count, 0, "count")?;
+        let bytes = args::optional_out(bytes, 0, "bytes")?;
         let store = handle::get(store)?;
         let given = args::options(options)?;
         let flags = args::flags(given.flags, 7, "flags of pruning")?;
@@ -208,7 +208,7 @@ pub unsafe extern "C" fn lxi_pruned_at(
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(image, "image")?;
-        let reason = if reason.is_null() { None } else { Some(args::out(reason, LXI_REMOVED_OTHER, "reason")?) };
+        let reason = args::optional_out(reason, LXI_REMOVED_OTHER, "reason")?;
         let found = handle::get(pruned)?.images.get(index).ok_or_else(|| index_out_of_range(index, "image"))?;
         if let Some(reason) = reason {
             reason.set(match found.1 {

@@ -257,7 +257,7 @@ pub unsafe extern "C" fn lxi_pack(
 ) -> lxi_status {
     call(error, || {
         let packing = pack_options(options);
-        let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
+        let place = args::optional_out_handle(written, "written")?;
         let (rootfs, options, monitor) = packing?;
         let done = pack(&rootfs, args::path(out, "output")?, &options, &monitor)?;
         if let Some(place) = place {
@@ -281,7 +281,7 @@ pub unsafe extern "C" fn lxi_pack_metadata(
 ) -> lxi_status {
     call(error, || {
         let packing = optional_rootfs(options);
-        let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
+        let place = args::optional_out_handle(written, "written")?;
         let (rootfs, options, monitor) = packing?;
         if rootfs.is_some() {
             return Err(invalid("metadata is packed without a tree and without a disk"));
@@ -308,7 +308,7 @@ pub unsafe extern "C" fn lxi_pack_to(
 ) -> lxi_status {
     call(error, || {
         let packing = pack_options(options);
-        let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
+        let place = args::optional_out_handle(written, "written")?;
         let (rootfs, options, monitor) = packing?;
         let (revoker, writer) = RevocableWriter::new(Writer::new(write, user)?);
         let done = pack_to(&rootfs, writer, &options, &monitor);
@@ -336,7 +336,7 @@ pub unsafe extern "C" fn lxi_image_convert(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
+        let place = args::optional_out_handle(written, "written")?;
         let (options, monitor) = convert_options(options)?;
         let done = handle::get(image)?.convert(args::path(out, "output")?, &options, &monitor)?;
         if let Some(place) = place {
@@ -361,7 +361,7 @@ pub unsafe extern "C" fn lxi_image_convert_to(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
+        let place = args::optional_out_handle(written, "written")?;
         let (revoker, writer) = RevocableWriter::new(Writer::new(write, user)?);
         let done = convert_options(options)
             .and_then(|(options, monitor)| handle::get(image)?.convert_to(writer, &options, &monitor));

@@ -70,7 +70,7 @@ pub unsafe extern "C" fn lxi_remote_push(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if digest.is_null() { None } else { Some(args::out_handle(digest, "digest")?) };
+        let place = args::optional_out_handle(digest, "digest")?;
         let (registry, store) = (registry(handle::get(remote)?)?, handle::get(store)?);
         let fingerprint = args::fingerprint(fingerprint)?;
         let given = args::options(options)?;

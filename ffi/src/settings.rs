@@ -338,11 +338,7 @@ pub unsafe extern "C" fn lxi_remote_first_use(
     call(error, || {
         let trust = args::out(trust, 0, "trust")?;
         let pem = args::out_handle(pem, "pem")?;
-        let print = if fingerprint.is_null() {
-            None
-        } else {
-            Some(args::out(fingerprint, lxi_fingerprint::NONE, "fingerprint")?)
-        };
+        let print = args::optional_out(fingerprint, lxi_fingerprint::NONE, "fingerprint")?;
         let found = known_remote(remote)?.first_use(&client_of_many(options)?, &monitor_from(monitor)?)?;
         match found {
             FirstUse::Plain => trust.set(LXI_TRUST_PLAIN),

@@ -144,7 +144,7 @@ pub unsafe extern "C" fn lxi_staged_commit(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if unpacked.is_null() { None } else { Some(args::out_handle(unpacked, "unpacked")?) };
+        let place = args::optional_out_handle(unpacked, "unpacked")?;
         let stage = handle::get_mut(staged)?;
         let name = args::text(name, "name")?;
         let (staged, left) = match std::mem::replace(stage, Stage::Gone) {

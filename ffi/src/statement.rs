@@ -140,7 +140,7 @@ pub unsafe extern "C" fn lxi_store_sign(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if signed.is_null() { None } else { Some(args::out_handle(signed, "signed")?) };
+        let place = args::optional_out_handle(signed, "signed")?;
         let (store, fingerprint) = (handle::get(store)?, args::fingerprint(fingerprint)?);
         let keys = secret_keys(keys, keys_len)?;
         let given = args::options(options)?;
@@ -286,7 +286,7 @@ pub unsafe extern "C" fn lxi_statements_verify(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if count.is_null() { None } else { Some(args::out(count, 0, "count")?) };
+        let place = args::optional_out(count, 0, "count")?;
         let (given, fingerprint) = (handle::get(given)?, args::fingerprint(fingerprint)?);
         let wanted = args::optional_text(predicate_type, "type of the predicate")?;
         let keys = public_keys(keys, keys_len)?;

@@ -163,7 +163,7 @@ pub unsafe extern "C" fn lxi_store_copy_from(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if image.is_null() { None } else { Some(args::out_handle(image, "image")?) };
+        let place = args::optional_out_handle(image, "image")?;
         let (store, remote) = (handle::get(store)?, handle::get(remote)?);
         let (options, monitor) = copy_options(options)?;
         let done = copy(remote.source(), args::text(reference, "reference")?, store, &options, &monitor)?;
@@ -278,7 +278,7 @@ pub unsafe extern "C" fn lxi_refresh_report_at(
     call(error, || {
         let image = args::out(image, lxi_fingerprint::NONE, "image")?;
         let outcome = args::out(outcome, LXI_REFRESHED_OTHER, "outcome")?;
-        let newest = if newest.is_null() { None } else { Some(args::out(newest, lxi_fingerprint::NONE, "newest")?) };
+        let newest = args::optional_out(newest, lxi_fingerprint::NONE, "newest")?;
         let found = handle::get(report)?.get(index).ok_or_else(|| index_out_of_range(index, "image"))?;
         image.set(found.image.into());
         outcome.set(found.kind);

@@ -237,11 +237,7 @@ pub unsafe extern "C" fn lxi_tree_add(
 ) -> lxi_status {
     call(error, || {
         let source = source(first, second);
-        let place = if fingerprint.is_null() {
-            None
-        } else {
-            Some(args::out(fingerprint, lxi_fingerprint::NONE, "fingerprint")?)
-        };
+        let place = args::optional_out(fingerprint, lxi_fingerprint::NONE, "fingerprint")?;
         let tree = handle::get(tree)?;
         let given = args::options(options)?;
         let flags = args::flags(given.flags, LXI_TREE_ADD_NO_DEFAULT_ALIAS, "flags of adding to a tree")?;

@@ -177,7 +177,7 @@ pub unsafe extern "C" fn lxi_image_unpack_verified(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if unpacked.is_null() { None } else { Some(args::out_handle(unpacked, "unpacked")?) };
+        let place = args::optional_out_handle(unpacked, "unpacked")?;
         let (image, expected) = (handle::get(image)?, args::fingerprint(expected_fingerprint)?);
         let destination = args::path(destination, "destination")?;
         let (options, monitor) = unpack_options(options)?;
@@ -202,7 +202,7 @@ pub unsafe extern "C" fn lxi_image_unpack_unverified(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if unpacked.is_null() { None } else { Some(args::out_handle(unpacked, "unpacked")?) };
+        let place = args::optional_out_handle(unpacked, "unpacked")?;
         let image = handle::get(image)?;
         let (options, monitor) = unpack_options(options)?;
         let done = image.unpack_unverified(args::path(destination, "destination")?, &options, &monitor)?;

@@ -220,7 +220,7 @@ pub unsafe extern "C" fn lxi_image_survey(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = if verification.is_null() { None } else { Some(args::out_handle(verification, "verification")?) };
+        let place = args::optional_out_handle(verification, "verification")?;
         let show = show.ok_or_else(|| args::invalid("the callback for entries is NULL"))?;
         let image = handle::get(image)?;
         let (options, contents, monitor) = verify_options(options)?;
