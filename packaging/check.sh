@@ -2,10 +2,11 @@
 # check.sh DIRECTORY [ROOT]: installs the packages of a directory in a Debian root and does the main job with them: pack,
 # import, list, verify, unpack, serve, and a program in C. ROOT is a root made by debootstrap, which is changed; without
 # one, debootstrap makes one. `--extract` instead of ROOT unpacks the packages in a directory and runs what is there with
-# this machine's own libraries: quick, and without rights.
+# this machine's own libraries: quick, and without rights. `--any` makes a root as without one, and falls back to `--extract`
+# where no Debian can be fetched.
 set -euo pipefail
 
-packages=$(realpath "${1:?usage: check.sh DIRECTORY [ROOT|--extract]}")
+packages=$(realpath "${1:?usage: check.sh DIRECTORY [ROOT|--extract|--any]}")
 where=${2:-}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -36,20 +37,27 @@ wait "$server" || true
 echo "the program works: $(lxd-image --version), $(stat -c %s "$(command -v lxd-image)") bytes"
 J
 
+if [ -z "$where" ] || [ "$where" = --any ]; then
+  if debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,make,pkg-config bookworm "$work/root" >"$work/debootstrap.log" 2>&1; then
+    where=$work/root
+  else
+    tail "$work/debootstrap.log"
+    [ "$where" = --any ] || exit 1
+    echo "no Debian root can be made here: the packages are unpacked, and not installed"
+    where=--extract
+  fi
+fi
+
 if [ "$where" = --extract ]; then
-  for package in "$packages"/*.deb; do dpkg-deb -x "$package" "$work/root"; done
+  for package in "$packages"/*.deb; do dpkg-deb -x "$package" "$work/tree"; done
   sed "s|/tmp/job|$work/job|g" "$work/job.sh" >"$work/here.sh"
-  PATH=$work/root/usr/bin:$PATH sh "$work/here.sh"
-  test -s "$work/root/usr/share/man/man1/lxd-image.1.gz"
-  test -s "$work/root/usr/share/bash-completion/completions/lxd-image"
-  grep -q '^ExecStart=/usr/bin/lxd-image ' "$work/root/lib/systemd/system/lxd-image.service"
+  PATH=$work/tree/usr/bin:$PATH sh "$work/here.sh"
+  test -s "$work/tree/usr/share/man/man1/lxd-image.1.gz"
+  test -s "$work/tree/usr/share/bash-completion/completions/lxd-image"
+  grep -q '^ExecStart=/usr/bin/lxd-image ' "$work/tree/lib/systemd/system/lxd-image.service"
   exit 0
 fi
 
-if [ -z "$where" ]; then
-  where=$work/root
-  debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,make,pkg-config bookworm "$where" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log"; exit 1; }
-fi
 mkdir -p "$where/tmp/packages"
 cp "$packages"/*.deb "$where/tmp/packages/"
 chroot "$where" sh -c 'dpkg -i /tmp/packages/*.deb' >"$work/dpkg.log" 2>&1 || {
